@@ -20,7 +20,7 @@ use moot::{
         inbox::{Inbox, Via},
         member::{Kind, SessionId, State},
         names::{RoomName, UserName},
-        roster::Row,
+        presence_row::Row,
     },
     limits::FRAME_HEADER_BYTES,
     os::{Lock, LockNote, Places},

@@ -6,7 +6,7 @@ use moot::{
         frames::{Destination, Line, Submit},
         member::{Kind, Member, SessionId},
         names::{RoomName, UserName},
-        stream_id::StreamTag,
+        stream_id::StreamId,
     },
     limits::FRAME_HEADER_BYTES,
 };
@@ -14,7 +14,7 @@ use moot::{
 use super::TEXT;
 
 /// Stream of all bodies made here.
-pub const TAG: StreamTag = StreamTag(1);
+pub const TAG: StreamId = StreamId(1);
 
 pub fn members(count: u64) -> Vec<Member> {
     let member = |n: u64| Member {

@@ -6,13 +6,13 @@ use moot::{
     chat::{
         clock::Now,
         frames::{Frame, Hello, Report, Submit},
-        hub::{Action, Chunk, Hub, Rules},
+        hub::{Action, Chunk, Hub, HubConfig},
         member::{Kind, Peer, SessionId},
-        message::RunId,
+        message::BootId,
         names::{RoomName, UserName},
         reply::Reply,
         request::{Begin, Follow, Request, SessionRequest},
-        stream_id::{Channel, ChannelKey, StreamTag},
+        stream_id::{Channel, ChannelKey, StreamId},
     },
     limits::{FRAME_COST_BYTES, FRAME_HEADER_BYTES},
     wire::frame::batch_header,
@@ -48,7 +48,7 @@ pub struct Done {
 pub struct House {
     hub: Hub,
     now: Now,
-    tag: StreamTag,
+    tag: StreamId,
     listeners: Vec<SessionId>,
     submit: Submit<'static>,
     actions: Vec<Action>,
@@ -60,7 +60,7 @@ pub struct House {
 impl House {
     /// A room where so many texts are said at a time.
     pub fn new(way: Way, listeners: u64, store: bool, texts: usize) -> Self {
-        let mut rules = Rules::new(RunId(7), 0, batch_header);
+        let mut rules = HubConfig::new(BootId(7), 0, batch_header);
         rules.broadcast = way == Way::Broadcast;
         rules.broadcast_members_min = 1;
         rules.store = store;
@@ -68,7 +68,7 @@ impl House {
         let mut house = Self {
             hub: Hub::new(rules),
             now: Now { mono_us: 1_000_000, wall_us: 1_700_000_000_000_000 },
-            tag: StreamTag(0),
+            tag: StreamId(0),
             listeners: (2..2 + listeners).map(SessionId).collect(),
             submit: bodies::submit(texts),
             actions: Vec::new(),

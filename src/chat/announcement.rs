@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     member::{Level, Member},
-    message::{Notice, NoticeId},
+    message::{AnnouncementId, Notice},
     names::{Label, RoomName, UserName},
-    reply::NoticeStanding,
+    reply::AnnouncementState,
     request::Announce,
 };
 
@@ -42,7 +42,7 @@ pub(super) struct Acked {
 
 /// An announcement with everything that is known of it; kept over restarts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NoticeState {
+pub struct AnnouncementRecord {
     /// Its number, once it is announced.
     pub(super) number: Option<u64>,
     /// Its number among those that were scheduled.
@@ -68,7 +68,7 @@ pub struct NoticeState {
     pub(super) acks: Vec<Acked>,
 }
 
-impl NoticeState {
+impl AnnouncementRecord {
     /// An announcement that is neither numbered nor scheduled yet. `wall_us`: microseconds since
     /// 1970.
     pub(super) fn new(
@@ -108,10 +108,10 @@ impl NoticeState {
 
     /// Returns the id that people see.
     #[must_use]
-    pub fn id(&self) -> NoticeId {
+    pub fn id(&self) -> AnnouncementId {
         match (self.number, self.schedule) {
-            (Some(number), _) => NoticeId::Number(number),
-            (None, schedule) => NoticeId::Scheduled(schedule.unwrap_or(0)),
+            (Some(number), _) => AnnouncementId::Number(number),
+            (None, schedule) => AnnouncementId::Scheduled(schedule.unwrap_or(0)),
         }
     }
 
@@ -130,21 +130,21 @@ impl NoticeState {
         }
     }
 
-    pub(super) fn standing(&self, now_us: i64) -> NoticeStanding {
+    pub(super) fn standing(&self, now_us: i64) -> AnnouncementState {
         if self.cancelled_by.is_some() {
-            NoticeStanding::Cancelled
+            AnnouncementState::Cancelled
         } else if self.number.is_none() {
-            NoticeStanding::Waiting
+            AnnouncementState::Waiting
         } else if self.expires_wall_us().is_some_and(|at| at <= now_us) {
-            NoticeStanding::Expired
+            AnnouncementState::Expired
         } else {
-            NoticeStanding::Open
+            AnnouncementState::Open
         }
     }
 
     /// Returns true if it is still shown to those who come, or asks for an answer.
     pub(super) fn is_open(&self, now_us: i64) -> bool {
-        self.standing(now_us) == NoticeStanding::Open && (self.retained || self.ack)
+        self.standing(now_us) == AnnouncementState::Open && (self.retained || self.ack)
     }
 
     pub(super) fn is_acked_by(&self, uid: u32) -> bool {
@@ -225,7 +225,7 @@ impl Addressee {
     }
 }
 
-impl NoticeState {
+impl AnnouncementRecord {
     /// Takes over what was stored apart.
     pub fn take_receipt(&mut self, receipt: Receipt) {
         for (addressee, step) in self.addressees.iter_mut().zip(receipt.steps.bytes()) {

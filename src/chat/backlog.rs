@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, rc::Rc};
 
 use super::text::mention_excerpt;
-use crate::chat::stream_id::StreamTag;
+use crate::chat::stream_id::StreamId;
 
 /// Cost of one entry beside its bytes, in bytes.
 const ENTRY_BYTES: usize = 64;
@@ -20,7 +20,7 @@ pub struct Segment {
     /// Wall clock of its newest message, microseconds since 1970.
     pub wall_us: i64,
     /// It is for the members of this room only; what the others get in its place.
-    pub secret: Option<(StreamTag, Rc<[u8]>)>,
+    pub secret: Option<(StreamId, Rc<[u8]>)>,
     /// Messages whose texts may contain mentions: number, and the `@`s of the text.
     mentions: Vec<(u64, Box<str>)>,
     before: Flow,
@@ -118,7 +118,7 @@ impl Backlog {
         frame: Rc<[u8]>,
         charge: usize,
         wall_us: i64,
-        secret: Option<(StreamTag, Rc<[u8]>)>,
+        secret: Option<(StreamId, Rc<[u8]>)>,
     ) {
         assert!(last > self.head, "numbers rise without a hole");
         let before = self.flow;
@@ -153,7 +153,7 @@ impl Backlog {
     }
 
     /// Keeps only the numbers of what was for the members of a room that is gone.
-    pub fn forget_secrets(&mut self, room: StreamTag) {
+    pub fn forget_secrets(&mut self, room: StreamId) {
         for segment in &mut self.segments {
             if let Some((of, withheld)) = &segment.secret
                 && *of == room
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn bytes_are_those_of_the_segments_that_are_held() {
         let mut log = Backlog::new(0, 10_000);
-        let room = StreamTag(7);
+        let room = StreamId(7);
         log.push(1, frame(200), 832, 0, None);
         log.push(2, frame(300), 832, 0, Some((room, frame(20))));
         log.push(3, frame(400), 832, 0, None);

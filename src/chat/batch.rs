@@ -13,13 +13,13 @@
 //! Numbers without a width are LEB128. `offset` is microseconds since `base`.
 
 use super::{
-    bytes::{Cursor, put_name, put_number},
     member::{EndCause, Kind, Level, Member, SessionId},
     message::Notice,
     names::{Label, RoomName, UserName},
+    varint::{Cursor, put_name, put_number},
 };
 use crate::{
-    chat::stream_id::StreamTag,
+    chat::stream_id::StreamId,
     limits::{BATCH_MESSAGES_MAX, BODY_BYTES_MAX, TEXT_BYTES_MAX},
 };
 
@@ -40,7 +40,7 @@ const NOTICE_EXPIRES: u8 = 1;
 const NOTICE_RETAINED: u8 = 2;
 const NOTICE_ACK: u8 = 4;
 
-pub use super::bytes::Malformed;
+pub use super::varint::Malformed;
 
 /// One message to encode, borrowed.
 #[derive(Debug, Clone, Copy)]
@@ -74,7 +74,7 @@ pub struct Builder {
 
 impl Builder {
     /// Begins a body: `headroom` bytes are left free before it (for a frame header).
-    pub fn begin(&mut self, headroom: usize, tag: StreamTag, first: u64) {
+    pub fn begin(&mut self, headroom: usize, tag: StreamId, first: u64) {
         self.bytes.clear();
         self.senders.clear();
         self.count = 0;
@@ -205,7 +205,7 @@ fn put_notice(to: &mut Vec<u8>, notice: &Notice) {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
     /// Number of its stream.
-    pub tag: StreamTag,
+    pub tag: StreamId,
     /// Number of the first message.
     pub first: u64,
     /// Number of messages; 0 in a probe.
@@ -220,7 +220,7 @@ impl Head {
     /// Returns an error if the bytes are too few, or the numbers do not fit.
     pub fn read(body: &[u8]) -> Result<Self, Malformed> {
         let mut rest = Cursor::new(body);
-        let tag = StreamTag(u32::from_le_bytes(rest.array()?));
+        let tag = StreamId(u32::from_le_bytes(rest.array()?));
         let first = u64::from_le_bytes(rest.array()?);
         let count = u32::from_le_bytes(rest.array()?);
         let base_us = i64::from_le_bytes(rest.array()?);
@@ -582,7 +582,7 @@ mod tests {
     fn time_before_the_base_begins_another_body() {
         let ann = member(1, None);
         let mut b = Builder::default();
-        b.begin(0, StreamTag(7), 1);
+        b.begin(0, StreamId(7), 1);
         assert!(b.push(0, &draft(&ann, "one")));
         assert!(b.push(0, &Draft { wall_us: 1_000_001, ..draft(&ann, "two") }));
         for wall_us in [999_999, -5, i64::MIN] {
@@ -591,7 +591,7 @@ mod tests {
         assert!(b.push(0, &Draft { wall_us: i64::MAX, ..draft(&ann, "and forth") }));
         let times: Vec<_> = read(b.bytes()).iter().map(|message| message.wall_us).collect();
         assert_eq!(times, [1_000_000, 1_000_001, i64::MAX]);
-        b.begin(0, StreamTag(7), 4);
+        b.begin(0, StreamId(7), 4);
         assert!(b.push(0, &Draft { wall_us: i64::MIN, ..draft(&ann, "a body has any base") }));
         assert_eq!(read(b.bytes())[0].wall_us, i64::MIN);
     }
@@ -608,7 +608,7 @@ mod tests {
         };
         let label = Label::new("봇").unwrap();
         let mut b = Builder::default();
-        b.begin(8, StreamTag(7), 41);
+        b.begin(8, StreamId(7), 41);
         assert!(b.push(8, &draft(&ann, "안녕 👋")));
         assert!(b.push(8, &Draft { wall_us: 1_000_300, reply_to: Some(41), ..draft(&ci, "ok") }));
         assert!(
@@ -637,7 +637,7 @@ mod tests {
         let ann = member(1, None);
         let text = "x".repeat(64);
         let mut b = Builder::default();
-        b.begin(0, StreamTag(1), 1);
+        b.begin(0, StreamId(1), 1);
         assert!(b.push(0, &draft(&ann, &text)));
         let one = b.bytes().len();
         assert!(b.push(0, &draft(&ann, &text)));
@@ -649,7 +649,7 @@ mod tests {
         let ann = member(1, None);
         let text = "x".repeat(TEXT_BYTES_MAX);
         let mut b = Builder::default();
-        b.begin(8, StreamTag(1), 1);
+        b.begin(8, StreamId(1), 1);
         assert!(b.push(8, &draft(&ann, &text)));
         assert!(!b.push(8, &draft(&ann, &text)));
         assert!(b.bytes().len() - 8 <= BODY_BYTES_MAX);
@@ -659,7 +659,7 @@ mod tests {
     #[test]
     fn probe_with_bytes_behind_it_is_malformed() {
         let mut b = Builder::default();
-        b.begin(0, StreamTag(1), 2);
+        b.begin(0, StreamId(1), 2);
         let probe = b.bytes().to_vec();
         assert_eq!(Head::read(&probe).map(|head| head.count), Ok(0));
         assert_eq!(Head::read(&[&probe[..], &[0]].concat()), Err(Malformed));
@@ -669,7 +669,7 @@ mod tests {
     fn golden_bytes() {
         let ann = member(300, Some("ci"));
         let mut b = Builder::default();
-        b.begin(0, StreamTag(1), 2);
+        b.begin(0, StreamId(1), 2);
         assert!(b.push(0, &Draft { reply_to: Some(1), ..draft(&ann, "hi") }));
         assert_eq!(
             b.bytes(),
@@ -698,7 +698,7 @@ mod tests {
         fn a_changed_body_never_panics(at in 0usize..60, with in any::<u8>(), cut in 0usize..60) {
             let ann = member(1, Some("ci"));
             let mut b = Builder::default();
-            b.begin(0, StreamTag(1), 1);
+            b.begin(0, StreamId(1), 1);
             b.push(0, &draft(&ann, "hello"));
             b.push(0, &draft(&ann, "world"));
             let mut bytes = b.bytes().to_vec();

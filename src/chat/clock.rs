@@ -78,12 +78,12 @@ mod tests {
         chat::{
             event::Event,
             frames::{Destination, Frame, Hello, Line, Submit},
-            hub::{Action, Hub, Rules},
+            hub::{Action, Hub, HubConfig},
             member::{EndCause, Kind, Peer, SessionId, State},
-            message::RunId,
+            message::BootId,
             names::{Label, RoomName, UserName},
             request::{Answering, Begin, Follow, Request},
-            stream_id::StreamTag,
+            stream_id::StreamId,
         },
         limits::{
             ASKER_AWAY_MS_MAX, FRAME_HEADER_BYTES, OFFER_MS_MAX, PING_AFTER_MS,
@@ -123,14 +123,14 @@ mod tests {
         hub: Hub,
         clock: Clock,
         ms: u64,
-        tag: StreamTag,
+        tag: StreamId,
     }
 
     impl Server {
         fn new() -> Self {
-            let rules = Rules::new(RunId(1), 0, |_| [0; FRAME_HEADER_BYTES]);
+            let rules = HubConfig::new(BootId(1), 0, |_| [0; FRAME_HEADER_BYTES]);
             let (hub, clock) = (Hub::new(rules), Clock::new(1_000_000));
-            let mut server = Self { hub, clock, ms: 1_000, tag: StreamTag(0) };
+            let mut server = Self { hub, clock, ms: 1_000, tag: StreamId(0) };
             for id in 1..=3 {
                 let user = UserName::new("ann").unwrap();
                 let peer = Peer { uid: 1, user, pid: id as u32, start: 0 };

@@ -7,7 +7,7 @@ use super::{
     member::{EndCause, Member, SessionId},
     names::{RoomName, UserName},
     reply::StreamInfo,
-    stream_id::{Channel, StreamTag},
+    stream_id::{Channel, StreamId},
 };
 
 /// Why a range of numbers can't be shown.
@@ -30,13 +30,13 @@ pub enum Event {
     /// A member joined a room.
     Joined {
         /// Room that has the member now.
-        stream: StreamTag,
+        stream: StreamId,
         member: Member,
     },
     /// A member left a room.
     Left {
         /// Room that the member left.
-        stream: StreamTag,
+        stream: StreamId,
         member: Member,
         cause: EndCause,
     },
@@ -45,14 +45,14 @@ pub enum Event {
     /// A stream has a broadcast channel from now on, or its channel another key.
     Channel {
         /// Stream of the channel.
-        stream: StreamTag,
+        stream: StreamId,
         /// Address and key of the channel.
         channel: Channel,
     },
     /// Numbers that will never come.
     Gap {
         /// Stream that lacks the numbers.
-        stream: StreamTag,
+        stream: StreamId,
         /// First of them.
         first: u64,
         /// Last of them.
@@ -60,7 +60,7 @@ pub enum Event {
         reason: GapReason,
     },
     /// Newest numbers of streams that changed.
-    Heads(#[serde(deserialize_with = "list")] Vec<(StreamTag, u64)>),
+    Heads(#[serde(deserialize_with = "list")] Vec<(StreamId, u64)>),
     /// An earlier announcement that is still to be seen, as a body.
     Retained {
         /// The body: one message.
@@ -82,7 +82,7 @@ pub enum Event {
     /// The topic of a room changed.
     Topic {
         /// Room of the topic.
-        stream: StreamTag,
+        stream: StreamId,
         /// The new topic.
         topic: String,
         /// Session that changed it.
@@ -98,7 +98,7 @@ pub enum Event {
     /// This session was taken out of a room.
     Removed {
         /// Room that lost the session.
-        stream: StreamTag,
+        stream: StreamId,
         /// User who removed it.
         by: UserName,
         /// And may not come back.
@@ -116,7 +116,7 @@ pub enum Event {
     /// A room that this session listened to was deleted.
     Deleted {
         /// Room that was deleted.
-        stream: StreamTag,
+        stream: StreamId,
     },
     /// This session waits, since its user sends more than one user may.
     Slowed,
@@ -126,7 +126,7 @@ pub enum Event {
     /// A request that this answerer may take, for a short time.
     Offer {
         /// In which room.
-        stream: StreamTag,
+        stream: StreamId,
         /// Sequence number of the job.
         seq: u64,
         /// Number of workers that took it and ended before they replied.
@@ -135,7 +135,7 @@ pub enum Event {
     /// Outcome of this session's job at a worker.
     Answered {
         /// In which room.
-        stream: StreamTag,
+        stream: StreamId,
         /// Number of the request.
         seq: u64,
         /// Worker that reports it.
@@ -148,7 +148,7 @@ pub enum Event {
     /// A worker that had taken this session's job ended before it replied; another one may take it.
     Abandoned {
         /// In which room.
-        stream: StreamTag,
+        stream: StreamId,
         /// Number of the request.
         seq: u64,
         /// Worker that had taken it.
@@ -160,6 +160,6 @@ pub enum Event {
 
 /// Returns the event about numbers that no longer exist.
 #[must_use]
-pub fn gap(tag: StreamTag, first: u64, last: u64, reason: GapReason) -> Event {
+pub fn gap(tag: StreamId, first: u64, last: u64, reason: GapReason) -> Event {
     Event::Gap { stream: tag, first, last, reason }
 }

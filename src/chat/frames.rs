@@ -8,12 +8,12 @@ use crate::chat::{
     event::Event,
     refusal::Refusal,
     reply::Reply,
-    stream_id::{RoomId, StreamTag},
+    stream_id::{RoomId, StreamId},
     text::TextRef,
 };
 
 /// The stream of announcements is there from the start.
-pub const ANNOUNCEMENTS: StreamTag = StreamTag(0);
+pub const ANNOUNCEMENTS: StreamId = StreamId(0);
 
 /// Statement of a session about itself when it begins; all else comes from the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub struct EarlierSubmits {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Destination {
     /// A stream that was opened or joined.
-    Stream(StreamTag),
+    Stream(StreamId),
     /// A room by name; it comes into being by this.
     Room(RoomName),
     /// The room of that identity, and no other room of its name.
@@ -82,7 +82,7 @@ pub struct Submit<'a> {
 /// Report of what a member has; all numbers only rise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Report {
-    pub stream: StreamTag,
+    pub stream: StreamId,
     /// Everything up to here was delivered.
     pub delivered: u64,
     /// Messages whose first copy came by broadcast.

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use super::{
     batch::{Head, Malformed},
-    charge::charge_bytes,
+    recv_buffer::charge_bytes,
 };
 use crate::{
-    chat::{event::GapReason, frames::Report, stream_id::StreamTag},
+    chat::{event::GapReason, frames::Report, stream_id::StreamId},
     limits::{
         FRAME_HEADER_BYTES, INBOX_HELD_BYTES_MAX, REPAIR_DELAY_MS_MAX, REPAIR_RETRY_MS,
         REPORT_BYTES, REPORT_EVERY_MS,
@@ -126,7 +126,7 @@ const GAP_BYTES: usize = 64;
 /// Order, doubles and holes of one stream.
 #[derive(Debug)]
 pub struct Inbox {
-    tag: StreamTag,
+    tag: StreamId,
     /// Number to be shown next.
     next: u64,
     head: u64,
@@ -149,7 +149,7 @@ pub struct Inbox {
 impl Inbox {
     /// An inbox that shows numbers from `next` on, in a stream whose newest is `head`.
     #[must_use]
-    pub fn new(tag: StreamTag, next: u64, head: u64, eager: bool) -> Self {
+    pub fn new(tag: StreamId, next: u64, head: u64, eager: bool) -> Self {
         // Numbers begin at 1, whatever a server says.
         let next = next.max(1);
         Self {
@@ -171,7 +171,7 @@ impl Inbox {
 
     /// Returns the number of its stream.
     #[must_use]
-    pub fn tag(&self) -> StreamTag {
+    pub fn tag(&self) -> StreamId {
         self.tag
     }
 
@@ -371,7 +371,7 @@ mod tests {
             label: None,
         };
         let mut b = Builder::default();
-        b.begin(0, StreamTag(1), first);
+        b.begin(0, StreamId(1), first);
         for seq in first..first + count {
             let text = format!("m{seq}");
             let draft = Draft {
@@ -390,7 +390,7 @@ mod tests {
     }
 
     fn inbox() -> Inbox {
-        Inbox::new(StreamTag(1), 1, 0, false)
+        Inbox::new(StreamId(1), 1, 0, false)
     }
 
     fn take(inbox: &mut Inbox, via: Via, first: u64, count: u64) -> Option<u64> {
@@ -410,7 +410,7 @@ mod tests {
 
     #[test]
     fn inbox_that_begins_at_zero_begins_at_one() {
-        let mut i = Inbox::new(StreamTag(1), 0, 0, false);
+        let mut i = Inbox::new(StreamId(1), 0, 0, false);
         assert_eq!((i.next(), i.report_due(u64::MAX)), (1, None));
         assert_eq!(take(&mut i, Via::Session, 1, 1), Some(1));
     }
@@ -460,7 +460,7 @@ mod tests {
         assert_eq!(i.report_due(u64::MAX), None);
         take(&mut i, Via::Broadcast, 1, 2);
         take(&mut i, Via::Session, 3, 1);
-        let want = Report { stream: StreamTag(1), delivered: 3, by_broadcast: 2, datagrams: 1 };
+        let want = Report { stream: StreamId(1), delivered: 3, by_broadcast: 2, datagrams: 1 };
         assert_eq!(i.report_due(REPORT_EVERY_MS * 1000), Some(want));
         assert_eq!(i.report_due(u64::MAX), None);
     }

@@ -9,9 +9,9 @@ use super::{
 
 /// Number of one run of the server, fresh at each start; part of the ids of what is not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-pub struct RunId(pub u32);
+pub struct BootId(pub u32);
 
-impl fmt::Display for RunId {
+impl fmt::Display for BootId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:08x}", self.0)
     }
@@ -52,7 +52,7 @@ pub struct MessageId {
     /// Stream of the message.
     pub stream: StreamName,
     /// The run it belongs to; none for stored messages and announcements.
-    pub run: Option<RunId>,
+    pub run: Option<BootId>,
     /// Its number in the stream.
     pub seq: u64,
 }
@@ -91,7 +91,7 @@ impl FromStr for MessageId {
             None => (None, number),
             Some((run, number)) => {
                 let run = u32::from_str_radix(run, 16).map_err(|_| IdError::Number)?;
-                (Some(RunId(run)), number)
+                (Some(BootId(run)), number)
             }
         };
         let seq = number.parse().map_err(|_| IdError::Number)?;
@@ -106,14 +106,14 @@ impl FromStr for MessageId {
 /// Name of an announcement, as people write it: `!3`, or `!+2` while it waits for its time. The `!`
 /// may be left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-pub enum NoticeId {
+pub enum AnnouncementId {
     /// By its number among the announcements.
     Number(u64),
     /// By its number among the scheduled ones.
     Scheduled(u64),
 }
 
-impl fmt::Display for NoticeId {
+impl fmt::Display for AnnouncementId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Number(number) => write!(f, "!{number}"),
@@ -125,21 +125,21 @@ impl fmt::Display for NoticeId {
 /// Not the id of an announcement.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the id of an announcement is !3, or !+2 if it is scheduled")]
-pub struct NoticeIdError;
+pub struct AnnouncementIdError;
 
-impl FromStr for NoticeId {
-    type Err = NoticeIdError;
+impl FromStr for AnnouncementId {
+    type Err = AnnouncementIdError;
 
-    fn from_str(written: &str) -> Result<Self, NoticeIdError> {
+    fn from_str(written: &str) -> Result<Self, AnnouncementIdError> {
         let id = written.strip_prefix('!').unwrap_or(written);
         let (digits, scheduled) = match id.strip_prefix('+') {
             Some(digits) => (digits, true),
             None => (id, false),
         };
         if !digits.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(NoticeIdError);
+            return Err(AnnouncementIdError);
         }
-        let number = digits.parse().map_err(|_| NoticeIdError)?;
+        let number = digits.parse().map_err(|_| AnnouncementIdError)?;
         Ok(if scheduled { Self::Scheduled(number) } else { Self::Number(number) })
     }
 }
@@ -190,15 +190,15 @@ mod tests {
             assert_eq!(id.parse::<MessageId>().unwrap().to_string(), id);
         }
         for (written, id) in [
-            ("!3", NoticeId::Number(3)),
-            ("3", NoticeId::Number(3)),
-            ("!+2", NoticeId::Scheduled(2)),
-            ("+2", NoticeId::Scheduled(2)),
+            ("!3", AnnouncementId::Number(3)),
+            ("3", AnnouncementId::Number(3)),
+            ("!+2", AnnouncementId::Scheduled(2)),
+            ("+2", AnnouncementId::Scheduled(2)),
         ] {
             assert_eq!(written.parse(), Ok(id));
         }
         for bad in ["", "!", "!!3", "-3", "dev:3", "++3", "!+"] {
-            assert_eq!(bad.parse::<NoticeId>(), Err(NoticeIdError), "{bad}");
+            assert_eq!(bad.parse::<AnnouncementId>(), Err(AnnouncementIdError), "{bad}");
         }
         assert_eq!("user:ann:7".parse::<MessageId>().unwrap().to_string(), "@ann:7");
         for bad in ["", "dev", "dev:", "dev:x", ":1", "dev:zz.1", "!", "!x", "@:1", "dev:-1"] {

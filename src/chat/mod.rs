@@ -12,8 +12,6 @@ pub mod announcement;
 #[cfg(feature = "cli")]
 pub mod backlog;
 pub mod batch;
-pub mod bytes;
-pub mod charge;
 pub mod clock;
 pub mod event;
 pub mod frames;
@@ -26,10 +24,11 @@ pub mod message;
 pub mod names;
 #[cfg(feature = "cli")]
 pub mod permutation;
+pub mod presence_row;
+pub mod recv_buffer;
 pub mod refusal;
 pub mod reply;
 pub mod request;
-pub mod roster;
 pub mod rules;
 #[cfg(feature = "cli")]
 pub mod store;
@@ -37,3 +36,4 @@ pub mod stream_id;
 pub mod text;
 #[cfg(feature = "cli")]
 pub mod users;
+pub mod varint;

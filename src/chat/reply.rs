@@ -5,16 +5,16 @@ use serde::{Deserialize, Serialize};
 use super::{
     list::list,
     member::{Level, Member, State},
-    message::NoticeId,
+    message::AnnouncementId,
     names::{RoomName, UserName},
-    stream_id::{Channel, RoomIdentity, StreamLabel, StreamTag},
+    stream_id::{Channel, RoomIdentity, StreamId, StreamLabel},
 };
 
 /// A stream, as a new member or sender learns of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamInfo {
     /// Its number in this run.
-    pub tag: StreamTag,
+    pub tag: StreamId,
     /// Name of the stream, which says its kind.
     pub name: StreamLabel,
     /// Newest sequence number.
@@ -69,7 +69,7 @@ pub struct WhoInfo {
 
 /// State of an announcement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum NoticeStanding {
+pub enum AnnouncementState {
     /// Its time has not come.
     Waiting,
     /// It is announced.
@@ -80,7 +80,7 @@ pub enum NoticeStanding {
     Cancelled,
 }
 
-impl NoticeStanding {
+impl AnnouncementState {
     /// The word of the command line and JSON.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -95,9 +95,9 @@ impl NoticeStanding {
 
 /// An announcement as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NoticeInfo {
+pub struct AnnouncementInfo {
     /// Its id: a number, or a number among the scheduled ones.
-    pub id: NoticeId,
+    pub id: AnnouncementId,
     /// Its number among the scheduled ones, if it was one.
     pub schedule: Option<u64>,
     /// When it was or is to be announced, microseconds since 1970.
@@ -116,7 +116,7 @@ pub struct NoticeInfo {
     /// Text of the announcement.
     pub text: String,
     /// State of the announcement.
-    pub standing: NoticeStanding,
+    pub standing: AnnouncementState,
     /// Members that it was for.
     pub members: u32,
     /// Those of them whose process has it.
@@ -288,12 +288,12 @@ pub enum Reply {
     Notices {
         /// Some of them.
         #[serde(deserialize_with = "list")]
-        notices: Vec<NoticeInfo>,
+        notices: Vec<AnnouncementInfo>,
         /// Ask again from there.
         more: bool,
     },
     /// Reply to `Notice`.
-    Notice(Box<NoticeInfo>),
+    Notice(Box<AnnouncementInfo>),
     /// Reply to `Receipt`.
     Receipt(ReceiptInfo),
     /// Reply to `Span`.

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     list::list,
     member::{Level, SessionId},
-    message::{NoticeId, RunId},
+    message::{AnnouncementId, BootId},
     names::{Label, RoomName, Target, UserName},
     rules::Role,
-    stream_id::{RoomId, StreamTag},
+    stream_id::{RoomId, StreamId},
     text::Text,
 };
 
@@ -38,14 +38,14 @@ pub enum Begin {
     /// After a message that was seen, in the run it belongs to.
     After {
         /// The run in which it was seen.
-        run: RunId,
+        run: BootId,
         /// Sequence number of the message.
         seq: u64,
     },
     /// As `After`, in the room of that identity and in no other room of its name.
     Resume {
         /// Boot in which the message was seen.
-        run: RunId,
+        run: BootId,
         /// Its sequence number.
         seq: u64,
         /// Identity of the room.
@@ -73,7 +73,7 @@ pub enum Request {
     },
     /// Ends listening to a stream.
     Part {
-        stream: StreamTag,
+        stream: StreamId,
         /// The name no longer follows the room.
         forget: bool,
     },
@@ -161,7 +161,7 @@ pub enum Request {
     /// The present receipt of an announcement.
     Receipt {
         /// Id of the announcement.
-        id: NoticeId,
+        id: AnnouncementId,
         /// From where among the addressees.
         skip: u32,
     },
@@ -173,17 +173,17 @@ pub enum Request {
     /// One of them.
     Notice {
         /// Id of the announcement.
-        id: NoticeId,
+        id: AnnouncementId,
     },
     /// A person says that an announcement was seen.
     AckNotice {
         /// Id of the announcement.
-        id: NoticeId,
+        id: AnnouncementId,
     },
     /// Takes an announcement back.
     CancelNotice {
         /// Id of the announcement.
-        id: NoticeId,
+        id: AnnouncementId,
     },
     /// Sets the text that the server sends in this session's rooms, as this member, if it ends
     /// without a goodbye.
@@ -219,14 +219,14 @@ pub enum Request {
     /// Takes a request that was offered.
     Take {
         /// In which room.
-        stream: StreamTag,
+        stream: StreamId,
         /// Sequence number of the job.
         seq: u64,
     },
     /// Reports the outcome of a job that this session took, before its reply.
     Answered {
         /// In which room.
-        stream: StreamTag,
+        stream: StreamId,
         /// Sequence number of the job.
         seq: u64,
         /// It could not be done.
@@ -277,7 +277,7 @@ pub enum SessionRequest {
     /// The broadcast channel of a stream was joined.
     Listening {
         /// Stream of the channel.
-        stream: StreamTag,
+        stream: StreamId,
         /// Receive-buffer charge that was granted, bytes.
         charge_bytes: u64,
         /// Name of the member's mailslot, where the channel is made of them; else zeros.
@@ -286,7 +286,7 @@ pub enum SessionRequest {
     /// The broadcast channel of a stream could not be joined.
     Deaf {
         /// Stream of the channel.
-        stream: StreamTag,
+        stream: StreamId,
     },
     /// The person did something (typed, looked).
     Active,
@@ -369,7 +369,7 @@ impl HistoryRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answering {
     /// Room whose jobs it takes.
-    pub stream: StreamTag,
+    pub stream: StreamId,
     /// One answerer of this name takes each request; none: this one answers all of them.
     pub queue: Option<Label>,
     /// Maximum number of jobs at a time.

@@ -7,9 +7,9 @@ use std::{
 };
 
 use super::{
-    announcement::{NoticeState, Receipt},
+    announcement::{AnnouncementRecord, Receipt},
     member::{EndCause, Member, SessionId},
-    message::{Notice, NoticeId},
+    message::{AnnouncementId, Notice},
     names::{Label, RoomName, UserName},
     permutation::Permutation,
     rules::{Role, RoomRules},
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     chat::{
         reply::{MarkInfo, SpanInfo},
-        stream_id::{RoomId, StreamTag},
+        stream_id::{RoomId, StreamId},
     },
     limits::{AUDIT_KEPT_MAX, FOLLOWING_NAMES_PER_USER_MAX, RECIPIENTS_PER_RECORD},
 };
@@ -159,7 +159,7 @@ pub struct Restored {
     /// Acts of operators, oldest first.
     pub audit: Vec<Audit>,
     /// Announcements that wait, and those that were made.
-    pub notices: Vec<NoticeState>,
+    pub notices: Vec<AnnouncementRecord>,
     /// Submits that may come again, oldest first.
     pub submits: Vec<RestoredSubmits>,
     /// Users with older submits than those, and the time of the oldest of those.
@@ -226,9 +226,9 @@ pub enum Record {
     /// Act of an operator.
     Audit(Audit),
     /// An announcement in its present state.
-    Notice(Box<NoticeState>),
+    Notice(Box<AnnouncementRecord>),
     /// An announcement that is not needed any longer.
-    NoticeGone(NoticeId),
+    NoticeGone(AnnouncementId),
     /// Changes of an announcement that is stored.
     Receipt(Box<Receipt>),
     /// A room was deleted, with all that was said in it.
@@ -347,7 +347,7 @@ enum RecordSubject {
     RoomGone(RoomName),
     RoomForgotten(RoomName),
     Role(RoomName, u32, Role),
-    Notice(NoticeId),
+    Notice(AnnouncementId),
     Follow(u32, Option<Label>, RoomName),
     Name(u32, Label),
     Mark(u32, Option<Label>, StreamKey),
@@ -455,7 +455,7 @@ pub struct Fetch {
     /// Session that gets them.
     pub session: SessionId,
     /// Of which stream.
-    pub tag: StreamTag,
+    pub tag: StreamId,
     /// The same, as the store knows it.
     pub stream: StreamKey,
     /// First number wanted.
@@ -484,7 +484,7 @@ pub enum Question {
     Page {
         stream: StreamKey,
         /// Its number in this run.
-        tag: StreamTag,
+        tag: StreamId,
         /// First number wanted.
         first: u64,
         /// Last number wanted.

@@ -8,7 +8,7 @@ use super::names::{RoomName, UserName};
 
 /// Number of a stream (room, conversation, announcements) within one run of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct StreamTag(pub u32);
+pub struct StreamId(pub u32);
 
 /// Permanent identity of a room: random, stored with it and never given again. A room that is
 /// deleted and created again under the same name is another room.

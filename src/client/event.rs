@@ -10,7 +10,7 @@ use crate::{
         refusal::Refusal,
         reply::Reply,
         request::Follow,
-        stream_id::StreamTag,
+        stream_id::StreamId,
     },
     wire::hello::Refused,
 };
@@ -97,7 +97,7 @@ pub enum Event {
         /// Room of the job.
         room: RoomName,
         /// The room's number in this run.
-        stream: StreamTag,
+        stream: StreamId,
         /// Number of the request.
         seq: u64,
         /// Number of workers that took it and ended before they replied.

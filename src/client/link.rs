@@ -10,11 +10,11 @@ use crate::{
     chat::{
         event::Event,
         frames::{Ack, Frame, Report, Submit},
-        message::{MessageId, RunId, StreamName},
+        message::{BootId, MessageId, StreamName},
         refusal::Refusal,
         reply::Reply,
         request::{Request, SessionRequest},
-        stream_id::StreamTag,
+        stream_id::StreamId,
     },
     session::{ConnectError, Connection},
     wire::{
@@ -184,7 +184,7 @@ impl Link {
 
     /// Asks for numbers of a stream once more.
     #[doc(hidden)]
-    pub fn queue_repair(&mut self, stream: StreamTag, first: u64, last: u64) {
+    pub fn queue_repair(&mut self, stream: StreamId, first: u64, last: u64) {
         control::put_repair(&mut self.out, stream, first, last);
     }
 
@@ -250,7 +250,7 @@ impl Link {
 
     /// The run of the server, after the handshake.
     #[must_use]
-    pub fn run(&self) -> Option<RunId> {
+    pub fn run(&self) -> Option<BootId> {
         self.welcome.as_ref().map(|w| w.run)
     }
 
@@ -386,7 +386,7 @@ impl Link {
 /// Id of a message that an acknowledgement names.
 #[must_use]
 #[doc(hidden)]
-pub fn id_of(stream: StreamName, ack: &Ack, run: RunId) -> MessageId {
+pub fn id_of(stream: StreamName, ack: &Ack, run: BootId) -> MessageId {
     MessageId { stream, run: (!ack.stored).then_some(run), seq: ack.seq }
 }
 

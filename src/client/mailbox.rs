@@ -9,7 +9,7 @@ use crate::os::{self, Waker, Woken};
 /// The caller's own channel into [`Member::wait`](super::Member::wait): what other threads send
 /// wakes it.
 #[derive(Debug)]
-pub struct Mailbox<T> {
+pub struct WakeReceiver<T> {
     letters: Receiver<T>,
     urgent: Receiver<T>,
     /// Only what is urgent is taken.
@@ -17,24 +17,24 @@ pub struct Mailbox<T> {
     woken: Woken,
 }
 
-/// The end of a [`Mailbox`] that other threads have.
+/// The end of a [`WakeReceiver`] that other threads have.
 #[derive(Debug)]
-pub struct Postbox<T> {
+pub struct WakeSender<T> {
     letters: Option<Sender<T>>,
     urgent: Sender<T>,
     waker: Waker,
 }
 
-impl<T> Mailbox<T> {
+impl<T> WakeReceiver<T> {
     /// Creates a channel for `bound` items; a thread that sends more waits.
     ///
     /// # Errors
     /// Returns an error if descriptors have run out.
-    pub fn new(bound: usize) -> io::Result<(Postbox<T>, Self)> {
+    pub fn new(bound: usize) -> io::Result<(WakeSender<T>, Self)> {
         let (to_caller, letters) = bounded(bound);
         let (urgent_to_caller, urgent) = bounded(1);
         let (waker, woken) = os::wake_pair()?;
-        let postbox = Postbox { letters: Some(to_caller), urgent: urgent_to_caller, waker };
+        let postbox = WakeSender { letters: Some(to_caller), urgent: urgent_to_caller, waker };
         Ok((postbox, Self { letters, urgent, is_held: Cell::new(false), woken }))
     }
 
@@ -93,7 +93,7 @@ impl<T> Mailbox<T> {
     }
 }
 
-impl<T> Postbox<T> {
+impl<T> WakeSender<T> {
     /// Sends an item. Returns false if the receiver is gone.
     pub fn send(&self, letter: T) -> bool {
         let sent = self.letters.as_ref().is_some_and(|to| to.send(letter).is_ok());
@@ -117,7 +117,7 @@ impl<T> Postbox<T> {
     }
 }
 
-impl<T> Clone for Postbox<T> {
+impl<T> Clone for WakeSender<T> {
     fn clone(&self) -> Self {
         Self {
             letters: self.letters.clone(),
@@ -127,7 +127,7 @@ impl<T> Clone for Postbox<T> {
     }
 }
 
-impl<T> Drop for Postbox<T> {
+impl<T> Drop for WakeSender<T> {
     fn drop(&mut self) {
         // A thread that waits learns that this sender is gone.
         self.letters = None;

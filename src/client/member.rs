@@ -13,7 +13,7 @@ use std::{
 use super::{
     event::Event,
     link::{Link, LinkError},
-    mailbox::Mailbox,
+    mailbox::WakeReceiver,
     member_state::{MemberState, Wish},
 };
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
         names::{RoomName, Target},
         reply::Page,
         request::{Follow, Request, SessionRequest},
-        stream_id::StreamTag,
+        stream_id::StreamId,
         text::Text,
     },
     os::{self, Came, INTAKE_BYTES, Intake, Places, Woken},
@@ -181,7 +181,7 @@ impl Member {
 
     /// From now on hands each message of the rooms that it follows to `tap` as it is in the buffer,
     /// in order, and makes no event of it: for a program with many to take. It is called by the one
-    /// that waits for this member ([`Member::wait`], or a [`Crowd`](super::Crowd) that it was added
+    /// that waits for this member ([`Member::wait`], or a [`MemberSet`](super::MemberSet) that it was added
     /// to).
     #[doc(hidden)]
     pub fn tap(&mut self, tap: impl FnMut(&MessageRef<'_>) + Send + 'static) {
@@ -225,7 +225,11 @@ impl Member {
     }
 
     /// Waits for what happens next: here, on the caller's own channel, or in time.
-    pub fn wait<T>(&mut self, mailbox: Option<&Mailbox<T>>, deadline: Option<Instant>) -> Wake<T> {
+    pub fn wait<T>(
+        &mut self,
+        mailbox: Option<&WakeReceiver<T>>,
+        deadline: Option<Instant>,
+    ) -> Wake<T> {
         loop {
             if let Some(item) = mailbox.and_then(|mailbox| mailbox.read_urgent()) {
                 return Wake::Item(Some(item));
@@ -237,7 +241,7 @@ impl Member {
             if self.state.has_events() {
                 continue;
             }
-            if let Some(item) = mailbox.and_then(Mailbox::read) {
+            if let Some(item) = mailbox.and_then(WakeReceiver::read) {
                 return Wake::Item(item);
             }
             let now = Instant::now();
@@ -458,7 +462,7 @@ impl Member {
 
     /// The number of a room that it follows, in this run of the server.
     #[must_use]
-    pub fn tag_of(&self, room: &RoomName) -> Option<StreamTag> {
+    pub fn tag_of(&self, room: &RoomName) -> Option<StreamId> {
         self.state.tag_of(room)
     }
 

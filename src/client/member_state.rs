@@ -31,7 +31,7 @@ use crate::{
         refusal::{Refusal, RefusalCode},
         reply::Page,
         request::{Begin, Follow, Request, SessionRequest},
-        stream_id::{Channel, StreamTag},
+        stream_id::{Channel, StreamId},
         text::Text,
     },
     faults::{Fault, planted},
@@ -82,7 +82,7 @@ struct EarlyOutput {
 #[derive(Debug)]
 pub enum Wish {
     /// Join the broadcast channel of a stream.
-    Hear(StreamTag, Channel),
+    Hear(StreamId, Channel),
     /// Leave a broadcast channel, by its number.
     Leave(u32),
 }
@@ -280,7 +280,7 @@ impl MemberState {
     }
 
     /// The number of a room that is followed, in this run.
-    pub fn tag_of(&self, room: &RoomName) -> Option<StreamTag> {
+    pub fn tag_of(&self, room: &RoomName) -> Option<StreamId> {
         self.streams.tag_of(&StreamName::Room(room.clone()))
     }
 
@@ -366,7 +366,7 @@ impl MemberState {
 
     /// Wants the broadcast channel of a stream joined. Where it was joined before, its key is
     /// another one.
-    fn hear(&mut self, tag: StreamTag, channel: Channel) {
+    fn hear(&mut self, tag: StreamId, channel: Channel) {
         let Some(is_heard) = self.streams.is_heard_on(tag, &channel) else { return };
         let Some(keys) = &mut self.keys else { return };
         keys.add(tag.0, &channel.key);
@@ -378,7 +378,7 @@ impl MemberState {
     /// Tells the server whether joining the broadcast channel of a stream went.
     pub fn heard(
         &mut self,
-        tag: StreamTag,
+        tag: StreamId,
         channel: &Channel,
         charge_bytes: Option<u64>,
         slot: Slot,

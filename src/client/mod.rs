@@ -26,58 +26,59 @@
 #![warn(missing_docs)]
 
 mod announcements;
+#[cfg(feature = "cli")]
+mod autostart;
 mod calls;
-mod crowd;
 mod event;
 mod everyday;
 mod frames;
 mod link;
 mod mailbox;
 mod member;
+mod member_set;
 #[doc(hidden)]
 pub mod member_state;
 mod outbox;
 mod past;
 mod pipeline;
 mod server;
-#[cfg(feature = "cli")]
-mod start;
 mod streams;
 mod worker;
 
 #[doc(hidden)]
-pub use crowd::Crowd;
+#[cfg(feature = "cli")]
+pub use autostart::{StartError, start};
 pub use event::Event;
 pub use everyday::{JobOutcome, time_of};
 pub use link::{Link, LinkError, Sent, id_of};
-pub use mailbox::{Mailbox, Postbox};
+pub use mailbox::{WakeReceiver, WakeSender};
 #[doc(hidden)]
 pub use member::Follows;
 pub use member::{Member, Wake};
+#[doc(hidden)]
+pub use member_set::MemberSet;
 pub use past::Search;
 pub use pipeline::{Pipeline, Progress};
 pub use server::{Announced, Server};
-#[doc(hidden)]
-#[cfg(feature = "cli")]
-pub use start::{StartError, start};
 
 pub use crate::{
     chat::{
         event::GapReason,
         member::{EndCause, Kind as SessionKind, Level, Member as Handle, SessionId, State},
         message::{
-            IdError, Message, MessageId, Notice, NoticeId, NoticeIdError, RunId, StreamName,
+            AnnouncementId, AnnouncementIdError, BootId, IdError, Message, MessageId, Notice,
+            StreamName,
         },
         names::{Label, NameError, RoomName, Target, UserName},
+        presence_row::{Counters, Row},
         refusal::{Refusal, RefusalCode},
         reply::{
-            AuditInfo, HitInfo, MarkInfo, Missing, NoticeInfo, NoticeStanding, Page, ReceiptInfo,
-            Reply, RoomInfo, SpanInfo, StreamInfo, WhoInfo,
+            AnnouncementInfo, AnnouncementState, AuditInfo, HitInfo, MarkInfo, Missing, Page,
+            ReceiptInfo, Reply, RoomInfo, SpanInfo, StreamInfo, WhoInfo,
         },
         request::{Announce, Answering, Begin, Follow, Request, Wait},
-        roster::{Counters, Row},
         rules::Role,
-        stream_id::{Channel, ChannelKey, RoomId, RoomIdentity, StreamLabel, StreamTag},
+        stream_id::{Channel, ChannelKey, RoomId, RoomIdentity, StreamId, StreamLabel},
         text::{Text, TextError},
     },
     os::PlaceError,

@@ -9,7 +9,7 @@ use crate::{
         message::StreamName,
         names::{RoomName, Target, UserName},
         refusal::{Refusal, RefusalCode},
-        stream_id::{RoomIdentity, StreamTag},
+        stream_id::{RoomIdentity, StreamId},
         text::Text,
     },
     faults::{Fault, planted},
@@ -80,7 +80,7 @@ impl Unacked {
 /// Stream id or room identity that a text is submitted to in this session.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Route {
-    Conversation(StreamTag),
+    Conversation(StreamId),
     Room(RoomIdentity),
 }
 

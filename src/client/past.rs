@@ -4,7 +4,7 @@ use super::link::{Link, LinkError};
 use crate::{
     chat::{
         batch::{MessageRef, Reader},
-        message::{Message, MessageId, RunId, StreamName},
+        message::{BootId, Message, MessageId, StreamName},
         names::{Target, UserName},
         reply::{MarkInfo, Page, Reply, SpanInfo},
         request::{HistoryRequest, Request, SearchRequest},
@@ -42,7 +42,7 @@ impl From<&StreamLabel> for StreamName {
 /// A message of a body as its reader is shown it.
 pub(super) fn message_of(
     stream: &StreamName,
-    run: Option<RunId>,
+    run: Option<BootId>,
     reader: &str,
     message: &MessageRef<'_>,
 ) -> Option<Message> {

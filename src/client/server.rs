@@ -11,10 +11,10 @@ use crate::{
         event::Event,
         frames::{Frame, Line, Submit},
         member::{Kind, Level},
-        message::{NoticeId, StreamName},
+        message::{AnnouncementId, StreamName},
         names::{Label, Target},
         refusal::{Refusal, RefusalCode},
-        reply::{NoticeInfo, ReceiptInfo, Reply},
+        reply::{AnnouncementInfo, ReceiptInfo, Reply},
         request::{Announce, Begin, Follow, Request},
         text::{Text, TextError, TextRef},
     },
@@ -195,7 +195,7 @@ pub enum Announced {
     /// It waits for its time.
     Scheduled {
         /// Id of the announcement until then.
-        id: NoticeId,
+        id: AnnouncementId,
         /// When, microseconds since 1970.
         at_us: i64,
         /// Over a restart of the server as well.
@@ -246,7 +246,7 @@ impl Link {
         let (number, members) = match self.ask(&Request::Announce(announce))? {
             Reply::Announced { number, members } => (number, members),
             Reply::Scheduled { schedule, at_us, kept } => {
-                let id = NoticeId::Scheduled(schedule);
+                let id = AnnouncementId::Scheduled(schedule);
                 return Ok(Announced::Scheduled { id, at_us, kept });
             }
             Reply::WouldReach { members, users } => {
@@ -258,7 +258,7 @@ impl Link {
             self.wait_until_covered(number, Instant::now() + wait)?;
         }
         self.set_deadline(Some(Instant::now() + Duration::from_millis(RECEIPT_MS_DEFAULT)));
-        self.receipt(NoticeId::Number(number)).map(Announced::Receipt)
+        self.receipt(AnnouncementId::Number(number)).map(Announced::Receipt)
     }
 
     /// Waits for the server's word that there is nothing more to wait for, or for the time to be
@@ -284,7 +284,7 @@ impl Link {
     ///
     /// # Errors
     /// Returns a refusal, or the connection's failure.
-    pub fn receipt(&mut self, id: NoticeId) -> Result<ReceiptInfo, LinkError> {
+    pub fn receipt(&mut self, id: AnnouncementId) -> Result<ReceiptInfo, LinkError> {
         let (mut missing, mut skip) = (Vec::new(), 0);
         loop {
             let Reply::Receipt(page) = self.ask(&Request::Receipt { id, skip })? else {
@@ -306,7 +306,7 @@ impl Link {
     ///
     /// # Errors
     /// Returns the connection's failure.
-    pub fn notices(&mut self) -> Result<Vec<NoticeInfo>, LinkError> {
+    pub fn notices(&mut self) -> Result<Vec<AnnouncementInfo>, LinkError> {
         let mut all = Vec::new();
         loop {
             let skip = u32::try_from(all.len()).unwrap_or(u32::MAX);

@@ -7,11 +7,11 @@ use crate::{
     chat::{
         event::GapReason,
         inbox::{Inbox, Released, Via},
-        message::{RunId, StreamName},
+        message::{BootId, StreamName},
         names::{RoomName, UserName},
         reply::StreamInfo,
         request::{Begin, Follow},
-        stream_id::{Channel, RoomIdentity, StreamTag},
+        stream_id::{Channel, RoomIdentity, StreamId},
     },
     faults::{Fault, planted},
     limits::REPAIR_DELAY_MS_MAX,
@@ -35,7 +35,7 @@ struct Stream {
 /// Boot of the server and epoch of its history: numbers of another one mean something else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Numbering {
-    boot: RunId,
+    boot: BootId,
     epoch: u32,
 }
 
@@ -49,14 +49,14 @@ pub(super) struct FollowedStreams {
     then: Numbering,
     /// Conversations of this boot of the server, opened or followed. Those of another boot have
     /// other ids.
-    conversations: FxHashMap<UserName, StreamTag>,
+    conversations: FxHashMap<UserName, StreamId>,
     jitter: u64,
 }
 
 impl FollowedStreams {
     /// Creates an empty set; the seed spreads the repairs of members over time.
     pub fn new(seed: u64) -> Self {
-        let never = Numbering { boot: RunId(0), epoch: 0 };
+        let never = Numbering { boot: BootId(0), epoch: 0 };
         Self {
             followed: FxHashMap::default(),
             now: never,
@@ -70,7 +70,7 @@ impl FollowedStreams {
     // ---- sessions ----------------------------------------------------------------------------
 
     /// Begins a session.
-    pub fn begin(&mut self, boot: RunId, epoch: u32) {
+    pub fn begin(&mut self, boot: BootId, epoch: u32) {
         if self.now.boot != boot && !planted(Fault::StaleConversation) {
             self.conversations.clear();
         }
@@ -87,12 +87,12 @@ impl FollowedStreams {
     }
 
     /// Returns the boot of the server in this session.
-    pub fn boot(&self) -> RunId {
+    pub fn boot(&self) -> BootId {
         self.now.boot
     }
 
     /// Returns the boot of the server in the last session that was ready.
-    pub fn earlier_boot(&self) -> RunId {
+    pub fn earlier_boot(&self) -> BootId {
         self.then.boot
     }
 
@@ -199,7 +199,7 @@ impl FollowedStreams {
     }
 
     /// Returns the name of a stream that is a room.
-    pub fn room_of(&self, tag: StreamTag) -> Option<RoomName> {
+    pub fn room_of(&self, tag: StreamId) -> Option<RoomName> {
         match self.name_of(tag.0)?.0 {
             StreamName::Room(room) => Some(room.clone()),
             StreamName::Direct(_) | StreamName::Announcements => None,
@@ -207,9 +207,9 @@ impl FollowedStreams {
     }
 
     /// Returns the id of a stream.
-    pub fn tag_of(&self, name: &StreamName) -> Option<StreamTag> {
+    pub fn tag_of(&self, name: &StreamName) -> Option<StreamId> {
         let mut all = self.followed.iter();
-        all.find(|(_, stream)| stream.name == *name).map(|(tag, _)| StreamTag(*tag))
+        all.find(|(_, stream)| stream.name == *name).map(|(tag, _)| StreamId(*tag))
     }
 
     /// Returns true if the numbers of a stream are valid in each boot; `None` if it is not
@@ -239,19 +239,19 @@ impl FollowedStreams {
     }
 
     /// Returns the id of an open conversation.
-    pub fn conversation(&self, with: &UserName) -> Option<StreamTag> {
+    pub fn conversation(&self, with: &UserName) -> Option<StreamId> {
         self.conversations.get(with).copied()
     }
 
     /// Records that a conversation is open. Returns true if it was not before.
-    pub fn open_conversation(&mut self, with: &UserName, tag: StreamTag) -> bool {
+    pub fn open_conversation(&mut self, with: &UserName, tag: StreamId) -> bool {
         self.conversations.insert(with.clone(), tag).is_none()
     }
 
     // ---- messages ----------------------------------------------------------------------------
 
     /// Returns the next number of a stream.
-    pub fn next_of(&self, tag: StreamTag) -> Option<u64> {
+    pub fn next_of(&self, tag: StreamId) -> Option<u64> {
         self.followed.get(&tag.0).map(|stream| stream.inbox.next())
     }
 
@@ -269,7 +269,7 @@ impl FollowedStreams {
     }
 
     /// Records the newest numbers that the server reports.
-    pub fn record_heads(&mut self, now_us: u64, heads: Vec<(StreamTag, u64)>) {
+    pub fn record_heads(&mut self, now_us: u64, heads: Vec<(StreamId, u64)>) {
         let jitter_us = self.jitter_us();
         for (tag, head) in heads {
             if let Some(stream) = self.followed.get_mut(&tag.0) {
@@ -281,7 +281,7 @@ impl FollowedStreams {
     /// Records numbers that this member never gets. Returns false if the stream is not followed.
     pub fn record_gap(
         &mut self,
-        tag: StreamTag,
+        tag: StreamId,
         (first, last): (u64, u64),
         reason: GapReason,
     ) -> bool {
@@ -336,13 +336,13 @@ impl FollowedStreams {
 
     /// Returns true if a stream is followed and heard on this channel; `None` if it is not
     /// followed.
-    pub fn is_heard_on(&self, tag: StreamTag, channel: &Channel) -> Option<bool> {
+    pub fn is_heard_on(&self, tag: StreamId, channel: &Channel) -> Option<bool> {
         let stream = self.followed.get(&tag.0)?;
         Some(stream.heard_at == Some((channel.group, channel.port)))
     }
 
     /// Records the channel that a stream is heard on. Returns false if it is not followed.
-    pub fn set_heard_on(&mut self, tag: StreamTag, channel: Option<&Channel>) -> bool {
+    pub fn set_heard_on(&mut self, tag: StreamId, channel: Option<&Channel>) -> bool {
         let Some(stream) = self.followed.get_mut(&tag.0) else { return false };
         stream.heard_at = channel.map(|channel| (channel.group, channel.port));
         true

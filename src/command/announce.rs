@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     chat::{
-        message::NoticeId,
-        reply::{Missing, NoticeStanding, ReceiptInfo, Reply},
+        message::AnnouncementId,
+        reply::{AnnouncementState, Missing, ReceiptInfo, Reply},
         request::{Announce, Request, Wait},
         text::{counted, shown},
     },
@@ -209,7 +209,7 @@ pub(super) fn notices(context: &mut Context, verb: &NoticeVerb) -> Result<Exit, 
 }
 
 /// Acknowledges, and says for whom that counts.
-fn ack(context: &mut Context, link: &mut Link, id: NoticeId) -> Result<(), Failure> {
+fn ack(context: &mut Context, link: &mut Link, id: AnnouncementId) -> Result<(), Failure> {
     link.ask(&Request::AckNotice { id })?;
     let Reply::Notice(notice) = link.ask(&Request::Notice { id })? else {
         return Err(Failure::new(Exit::Failed, "unexpected reply about the announcement"));
@@ -226,11 +226,11 @@ fn ack(context: &mut Context, link: &mut Link, id: NoticeId) -> Result<(), Failu
     ))
 }
 
-fn show(context: &mut Context, link: &mut Link, id: NoticeId) -> Result<(), Failure> {
+fn show(context: &mut Context, link: &mut Link, id: AnnouncementId) -> Result<(), Failure> {
     let Reply::Notice(notice) = link.ask(&Request::Notice { id })? else {
         return Err(Failure::new(Exit::Failed, "unexpected reply about the announcement"));
     };
-    if notice.standing == NoticeStanding::Waiting {
+    if notice.standing == AnnouncementState::Waiting {
         return match context.global.json {
             true => context.out.json(&json::notice(&notice)),
             false => {

@@ -22,10 +22,10 @@ use crate::{
         refusal::{Refusal, RefusalCode},
         reply::Reply,
         request::{Answering, Begin, Follow, HistoryRequest, Request},
-        stream_id::StreamTag,
+        stream_id::StreamId,
         text::written_out,
     },
-    client::{Event, Follows, Mailbox, Member, Wake},
+    client::{Event, Follows, Member, Wake, WakeReceiver},
     limits::{ANSWER_JOBS_MAX, REQUESTS_DONE_KEPT_MAX, TEXT_BYTES_MAX},
 };
 
@@ -46,7 +46,7 @@ pub(super) fn run(context: &mut Context, args: &AnswerArgs) -> Result<Exit, Fail
     let deadline = context.global.timeout.map(|t| Instant::now() + Duration::from(t));
     let interrupted = interrupt::catch()?;
     interrupt::watch_reader();
-    let (to_loop, inputs) = Mailbox::new(args.exec.jobs() as usize + 1)
+    let (to_loop, inputs) = WakeReceiver::new(args.exec.jobs() as usize + 1)
         .map_err(|e| Failure::new(Exit::Failed, format!("can't wait for input: {e}")))?;
     interrupt::forward(interrupted, to_loop.clone(), Input::Leave)?;
     let connection = context.connect()?;
@@ -226,7 +226,7 @@ impl Answerer<'_> {
     }
 
     /// Takes what is offered, and reads it, in one go.
-    fn offered(&mut self, stream: StreamTag, seq: u64, before: u32) {
+    fn offered(&mut self, stream: StreamId, seq: u64, before: u32) {
         let open = self.held.len() as u64;
         if self.args.count.is_some_and(|count| self.count + open >= count) {
             return;

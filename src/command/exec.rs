@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     chat::message::{Message, MessageId, StreamName},
-    client::Postbox,
+    client::WakeSender,
     limits::{EXEC_WAITING_BYTES_MAX, EXEC_WAITING_MAX, RUN_DRAIN_MS, TEXT_BYTES_MAX},
     os::{ChildPipe, PipeWaker},
 };
@@ -156,7 +156,7 @@ pub(super) fn work<T: Send + 'static>(
     program: &Program,
     environment: &[(&'static str, OsString)],
     capture: bool,
-    to: &Postbox<T>,
+    to: &WakeSender<T>,
     letter: fn(Box<Outcome>) -> T,
 ) -> Arc<Work> {
     let (program, environment, to) = (program.clone(), environment.to_vec(), to.clone());

@@ -11,7 +11,7 @@ use std::{
 
 use super::exit_code::{Exit, Failure};
 use crate::{
-    client::{Mailbox, Postbox},
+    client::{WakeReceiver, WakeSender},
     os, tui,
 };
 
@@ -34,13 +34,13 @@ const LEFT_TO_CHILD: u8 = 4;
 static MODE: AtomicU8 = AtomicU8::new(DIES);
 /// A signal asked this process to end before.
 static TOLD: AtomicBool = AtomicBool::new(false);
-/// Mailbox in which the caller gets a signal; none if descriptors have run out.
+/// WakeReceiver in which the caller gets a signal; none if descriptors have run out.
 static WISH: OnceLock<Option<Wish>> = OnceLock::new();
 
 struct Wish {
-    to_caller: Postbox<Leave>,
+    to_caller: WakeSender<Leave>,
     /// Until the caller takes it.
-    mailbox: Mutex<Option<Mailbox<Leave>>>,
+    mailbox: Mutex<Option<WakeReceiver<Leave>>>,
 }
 
 /// Why a command that could go on is to end.
@@ -64,13 +64,13 @@ impl Leave {
 
 fn wish() -> Option<&'static Wish> {
     let make = || {
-        let (to_caller, mailbox) = Mailbox::new(1).ok()?;
+        let (to_caller, mailbox) = WakeReceiver::new(1).ok()?;
         Some(Wish { to_caller, mailbox: Mutex::new(Some(mailbox)) })
     };
     WISH.get_or_init(make).as_ref()
 }
 
-fn catch_in(mode: u8) -> Result<Mailbox<Leave>, Failure> {
+fn catch_in(mode: u8) -> Result<WakeReceiver<Leave>, Failure> {
     let taken = wish().and_then(|wish| {
         let mut mailbox = wish.mailbox.lock().unwrap_or_else(PoisonError::into_inner);
         mailbox.take()
@@ -81,26 +81,26 @@ fn catch_in(mode: u8) -> Result<Mailbox<Leave>, Failure> {
 }
 
 /// From now on a signal is handed to the caller, which says goodbye and ends. Once in a process.
-pub(super) fn catch() -> Result<Mailbox<Leave>, Failure> {
+pub(super) fn catch() -> Result<WakeReceiver<Leave>, Failure> {
     catch_in(SAYS_GOOD_BYE)
 }
 
 /// From now on a signal is handed to the caller, which cleans up and ends. Once in a process.
-pub(super) fn catch_to_clean_up() -> Result<Mailbox<Leave>, Failure> {
+pub(super) fn catch_to_clean_up() -> Result<WakeReceiver<Leave>, Failure> {
     catch_in(CLEANS_UP)
 }
 
 /// From now on a signal is handed to the caller, which ends in its own time (a server). Once in a
 /// process.
-pub(super) fn catch_for_good() -> Result<Mailbox<Leave>, Failure> {
+pub(super) fn catch_for_good() -> Result<WakeReceiver<Leave>, Failure> {
     catch_in(STOPS_BY_ITSELF)
 }
 
 /// Hands what comes from [`catch`] on to a channel that other things come by as well; it overtakes
 /// them.
 pub(super) fn forward<T: Send + 'static>(
-    from: Mailbox<Leave>,
-    to: Postbox<T>,
+    from: WakeReceiver<Leave>,
+    to: WakeSender<T>,
     letter: fn(Leave) -> T,
 ) -> Result<(), Failure> {
     let forward = move || {

@@ -26,7 +26,7 @@ use crate::{
         request::{Begin, Follow, Request},
         text::{Text, TextError, counted},
     },
-    client::{Event, Follows, Mailbox, Member, Postbox, Wake},
+    client::{Event, Follows, Member, Wake, WakeReceiver, WakeSender},
     limits::{TEXT_BYTES_MAX, UNACKED_SUBMITS_MAX},
     tui::{
         sentences,
@@ -79,7 +79,7 @@ pub(super) fn run(context: &mut Context, args: &JoinArgs) -> Result<Exit, Failur
         return screen::run(context, args, settings, rooms, (member, places), interrupted);
     }
     let failed = |e| Failure::new(Exit::Failed, format!("can't wait for input: {e}"));
-    let (to_loop, inputs) = Mailbox::new(LINES_AHEAD).map_err(failed)?;
+    let (to_loop, inputs) = WakeReceiver::new(LINES_AHEAD).map_err(failed)?;
     interrupt::forward(interrupted, to_loop.clone(), Input::Leave)?;
     if !args.read_only {
         read_lines(to_loop)?;
@@ -106,7 +106,7 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Failure
     spawned.map(drop).map_err(|e| Failure::new(Exit::Failed, format!("can't start a thread: {e}")))
 }
 
-fn read_lines(to: Postbox<Input>) -> Result<(), Failure> {
+fn read_lines(to: WakeSender<Input>) -> Result<(), Failure> {
     spawn("moot-input", move || {
         let mut stdin = std::io::stdin().lock();
         let mut is_first = true;
@@ -193,7 +193,7 @@ impl Chat {
     fn run(
         &mut self,
         context: &mut Context,
-        inputs: &Mailbox<Input>,
+        inputs: &WakeReceiver<Input>,
         until: Option<Instant>,
     ) -> Result<Exit, Failure> {
         loop {

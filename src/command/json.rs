@@ -7,10 +7,10 @@ use crate::{
     chat::{
         event::GapReason,
         member::Member,
-        message::{Message, MessageId, Notice, NoticeId, StreamName},
+        message::{AnnouncementId, Message, MessageId, Notice, StreamName},
         names::{Label, RoomName},
-        reply::{AuditInfo, NoticeInfo, NoticeStanding, ReceiptInfo, RoomInfo},
-        roster::Row,
+        presence_row::Row,
+        reply::{AnnouncementInfo, AnnouncementState, AuditInfo, ReceiptInfo, RoomInfo},
         text::is_unsafe_to_show,
     },
     client::{Event, Sent},
@@ -74,7 +74,7 @@ pub(super) fn event(event: &Event) -> Option<Value> {
         }),
         Event::Cancelled { number, by } => json!({
             "type": "cancelled",
-            "id": NoticeId::Number(*number).to_string(),
+            "id": AnnouncementId::Number(*number).to_string(),
             "by": by.as_str(),
         }),
         Event::Removed { room, by, banned } => json!({
@@ -252,7 +252,7 @@ pub(super) fn receipt(receipt: &ReceiptInfo) -> Value {
     })
 }
 
-pub(super) fn scheduled(id: NoticeId, at_us: i64) -> Value {
+pub(super) fn scheduled(id: AnnouncementId, at_us: i64) -> Value {
     json!({"type": "scheduled", "id": id.to_string(), "at": rfc3339(at_us)})
 }
 
@@ -260,8 +260,8 @@ pub(super) fn would_reach(members: u32, users: u32) -> Value {
     json!({"type": "dry_run", "members": members, "users": users})
 }
 
-pub(super) fn notice(notice: &NoticeInfo) -> Value {
-    let waits = notice.standing == NoticeStanding::Waiting;
+pub(super) fn notice(notice: &AnnouncementInfo) -> Value {
+    let waits = notice.standing == AnnouncementState::Waiting;
     json!({
         "type": "notice",
         "id": notice.id.to_string(),
@@ -270,7 +270,7 @@ pub(super) fn notice(notice: &NoticeInfo) -> Value {
         "room": notice.room.as_ref().map(|r| r.as_str()),
         "ts": (!waits).then(|| rfc3339(notice.wall_us)),
         "at": waits.then(|| rfc3339(notice.wall_us)),
-        "scheduled": notice.schedule.map(|n| NoticeId::Scheduled(n).to_string()),
+        "scheduled": notice.schedule.map(|n| AnnouncementId::Scheduled(n).to_string()),
         "from": member(&notice.from),
         "text": notice.text,
         "expires": notice.expires_wall_us.map(rfc3339),
@@ -285,7 +285,7 @@ pub(super) fn notice(notice: &NoticeInfo) -> Value {
 }
 
 /// An announcement with its receipt: what is known of both.
-pub(super) fn notice_and_receipt(notice: &NoticeInfo, receipt: &ReceiptInfo) -> Value {
+pub(super) fn notice_and_receipt(notice: &AnnouncementInfo, receipt: &ReceiptInfo) -> Value {
     let mut object = self::receipt(receipt);
     if let (Some(to), Value::Object(from)) = (object.as_object_mut(), self::notice(notice)) {
         to.extend(from.into_iter().filter(|(key, _)| {
@@ -374,7 +374,7 @@ pub(super) fn ok(command: &str, of: &[(&str, Value)]) -> Value {
 }
 
 /// An acknowledgment, and the state of its announcement after it.
-pub(super) fn acknowledged(notice: &NoticeInfo, user: &str) -> Value {
+pub(super) fn acknowledged(notice: &AnnouncementInfo, user: &str) -> Value {
     json!({
         "type": "acknowledged",
         "id": notice.id.to_string(),
@@ -403,7 +403,7 @@ mod tests {
     use super::*;
     use crate::chat::{
         member::{EndCause, Kind, Level, SessionId, State},
-        message::RunId,
+        message::BootId,
         names::{RoomName, UserName},
         reply::Missing,
     };
@@ -459,7 +459,7 @@ mod tests {
         let with = StreamName::Direct(UserName::new("bob").unwrap());
         let mut direct = said(with, "hi");
         direct.reply_to = None;
-        direct.id.run = Some(RunId(0x3f9a));
+        direct.id.run = Some(BootId(0x3f9a));
         same(
             &event(&Event::Message(direct)),
             &format!(

@@ -24,7 +24,7 @@ use crate::{
         refusal::RefusalCode,
         request::{Begin, Follow},
     },
-    client::{Event, Follows, LinkError, Mailbox, Member, Wake},
+    client::{Event, Follows, LinkError, Member, Wake, WakeReceiver},
     command::interrupt::{self, Leave},
     limits::PING_AFTER_MS,
     os::Places,
@@ -60,7 +60,7 @@ pub(super) fn listen(
     let notifier = args.notify.then(Notifier::find).transpose()?;
     let interrupted = interrupt::catch()?;
     interrupt::watch_reader();
-    let (to_loop, inputs) = Mailbox::new(args.exec.jobs() as usize + 1)
+    let (to_loop, inputs) = WakeReceiver::new(args.exec.jobs() as usize + 1)
         .map_err(|e| Failure::new(Exit::Failed, format!("can't wait for input: {e}")))?;
     interrupt::forward(interrupted, to_loop.clone(), Input::Leave)?;
     let runner = program.map(|program| {
@@ -238,7 +238,7 @@ impl Listener<'_> {
     }
 
     /// Waits for something to take; none if it was time for a sign of life.
-    fn wait(&self, member: &mut Member, inputs: &Mailbox<Input>) -> Option<Wake<Input>> {
+    fn wait(&self, member: &mut Member, inputs: &WakeReceiver<Input>) -> Option<Wake<Input>> {
         let until = [self.deadline, self.idle_at].into_iter().flatten().min();
         if !self.has_enough() && !self.is_full() {
             return Some(member.wait(Some(inputs), until));

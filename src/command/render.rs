@@ -4,9 +4,9 @@ use super::{style::Style, table::Table, time::short};
 use crate::{
     chat::{
         member::{Level, State},
-        message::{Message, Notice, NoticeId, StreamName},
-        reply::{AuditInfo, NoticeInfo, NoticeStanding, ReceiptInfo, RoomInfo},
-        roster::Row,
+        message::{AnnouncementId, Message, Notice, StreamName},
+        presence_row::Row,
+        reply::{AnnouncementInfo, AnnouncementState, AuditInfo, ReceiptInfo, RoomInfo},
         text::{counted, shown},
     },
     client::Event,
@@ -144,7 +144,7 @@ pub(super) fn receipt(receipt: &ReceiptInfo, ack: bool) -> String {
 }
 
 /// That an announcement waits.
-pub(super) fn scheduled(id: NoticeId, at_us: i64, style: &Style) -> String {
+pub(super) fn scheduled(id: AnnouncementId, at_us: i64, style: &Style) -> String {
     format!("scheduled {id} for {}", style.clock.full(at_us))
 }
 
@@ -157,7 +157,7 @@ fn table_time(wall_us: i64, style: &Style) -> String {
 }
 
 /// Announcements for people.
-pub(super) fn notices(notices: &[NoticeInfo], style: &Style) -> String {
+pub(super) fn notices(notices: &[AnnouncementInfo], style: &Style) -> String {
     let rows: Vec<_> = notices.iter().map(|notice| notice_row(notice, style)).collect();
     let table = Table {
         header: ["ID", "LEVEL", "STATE", "WHEN", "FROM", "REACHED", "ACKED", "TEXT"],
@@ -167,10 +167,10 @@ pub(super) fn notices(notices: &[NoticeInfo], style: &Style) -> String {
     table.text(&rows, style.columns)
 }
 
-fn notice_row(notice: &NoticeInfo, style: &Style) -> [String; 8] {
-    let waits = notice.standing == NoticeStanding::Waiting;
+fn notice_row(notice: &AnnouncementInfo, style: &Style) -> [String; 8] {
+    let waits = notice.standing == AnnouncementState::Waiting;
     let mut state = notice.standing.word().to_owned();
-    if notice.standing == NoticeStanding::Open && notice.retained {
+    if notice.standing == AnnouncementState::Open && notice.retained {
         state = notice
             .expires_wall_us
             .map_or_else(|| "retained".to_owned(), |at| format!("until {}", table_time(at, style)));
@@ -197,7 +197,7 @@ fn notice_row(notice: &NoticeInfo, style: &Style) -> [String; 8] {
 }
 
 /// One announcement, with all that was said of it.
-pub(super) fn notice(notice: &NoticeInfo, style: &Style) -> String {
+pub(super) fn notice(notice: &AnnouncementInfo, style: &Style) -> String {
     let head = Notice {
         level: notice.level,
         room: notice.room.clone(),

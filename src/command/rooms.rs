@@ -12,9 +12,9 @@ use crate::{
     chat::{
         member::{Kind, SessionId},
         names::{RoomName, UserName},
+        presence_row::Row,
         reply::{MarkInfo, Reply, RoomInfo, WhoInfo},
         request::Request,
-        roster::Row,
         rules::Role,
         stream_id::StreamLabel,
         text::shown,

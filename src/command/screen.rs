@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     chat::names::RoomName,
-    client::{Mailbox, Member},
+    client::{Member, WakeReceiver},
     config::{
         TomlFile as _,
         screen::{NotifyBy, ScreenSettings},
@@ -49,10 +49,10 @@ pub(super) fn run(
     settings: ScreenSettings,
     rooms: Vec<RoomName>,
     (member, places): (Member, Places),
-    interrupted: Mailbox<Leave>,
+    interrupted: WakeReceiver<Leave>,
 ) -> Result<Exit, Failure> {
     let failed = |e| Failure::new(Exit::Failed, format!("can't wait for input: {e}"));
-    let (to_loop, inputs) = Mailbox::new(tui::INPUTS_MAX).map_err(failed)?;
+    let (to_loop, inputs) = WakeReceiver::new(tui::INPUTS_MAX).map_err(failed)?;
     interrupt::forward(interrupted, to_loop.clone(), |_| Input::Leave)?;
     let timeout = context.global.timeout;
     let setup = Setup {

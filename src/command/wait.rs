@@ -11,7 +11,7 @@ use super::{
     who,
 };
 use crate::{
-    chat::{names::RoomName, roster::Row},
+    chat::{names::RoomName, presence_row::Row},
     client::Link,
     limits::REASK_AFTER_MS,
     os::{self, ProcessWatch},

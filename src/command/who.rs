@@ -12,8 +12,8 @@ use crate::{
     chat::{
         member::{Kind, State},
         names::{RoomName, UserName},
+        presence_row::Row,
         reply::WhoInfo,
-        roster::Row,
         text::counted,
     },
     limits::{IDLE_AFTER_MS, REPAIR_MS_MAX},

@@ -9,8 +9,8 @@ use std::{
 use rusqlite::{Connection, ffi};
 
 use super::{
-    examine,
     files::beside,
+    integrity,
     schema::{self, fact, set_fact},
     space,
 };
@@ -113,8 +113,8 @@ fn copy(from: &Path, to: &Path) -> Result<Copied, CopyError> {
         return Err(CopyError::Absent(from.to_owned()));
     }
     let failed = |e| HistoryError::of(from, e);
-    let source = examine::open(from).map_err(failed)?;
-    source.busy_timeout(examine::BUSY).map_err(failed)?;
+    let source = integrity::open(from).map_err(failed)?;
+    source.busy_timeout(integrity::BUSY).map_err(failed)?;
     if schema::version(&source, from)? == 0 {
         return Err(CopyError::Absent(from.to_owned()));
     }
@@ -141,7 +141,7 @@ fn copy(from: &Path, to: &Path) -> Result<Copied, CopyError> {
 /// Sequence numbers after those of the copy may have been seen before: clients have to forget them.
 fn raise_epoch(new: &Path, place: &Path) -> rusqlite::Result<()> {
     let of = |connection: &Connection| fact(connection, "epoch");
-    let previous = examine::open(place).and_then(|connection| of(&connection)).unwrap_or(0);
+    let previous = integrity::open(place).and_then(|connection| of(&connection)).unwrap_or(0);
     let noted = noted(place).map_or(0, |(epoch, _)| u64::from(epoch));
     let connection = Connection::open(new)?;
     // The first version has no epochs; its note alone tells that an older history was restored.

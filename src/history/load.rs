@@ -6,8 +6,8 @@ use rusqlite::{Connection, Row, params};
 
 use crate::{
     chat::{
-        announcement::{NoticeState, Receipt},
-        message::NoticeId,
+        announcement::{AnnouncementRecord, Receipt},
+        message::AnnouncementId,
         names::{Label, RoomName, UserName},
         rules::{Role, RoomRules},
         store::{
@@ -204,11 +204,11 @@ fn load_announcements(connection: &Connection, restored: &mut Restored) -> rusql
     while let Some(row) = rows.next()? {
         // A row that can't be read is of no use.
         let text = row.get_ref(0)?.as_str()?;
-        if let Ok(state) = serde_json::from_str::<NoticeState>(text) {
+        if let Ok(state) = serde_json::from_str::<AnnouncementRecord>(text) {
             restored.notices.push(state);
         } else if let Ok(receipt) = serde_json::from_str::<Receipt>(text)
             && let Some(state) = restored.notices.last_mut()
-            && state.id() == NoticeId::Number(receipt.number)
+            && state.id() == AnnouncementId::Number(receipt.number)
         {
             state.take_receipt(receipt);
         }

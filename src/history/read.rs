@@ -17,7 +17,7 @@ use crate::{
     chat::{
         names::{Label, RoomName},
         store::{SearchQuestion, StreamKey},
-        stream_id::StreamTag,
+        stream_id::StreamId,
         text::mentions,
     },
     faults::{Fault, planted},
@@ -114,7 +114,7 @@ impl Query<'_> {
     pub fn fetch(
         &self,
         stream: &StreamKey,
-        tag: StreamTag,
+        tag: StreamId,
         (first, last): (u64, u64),
         headroom: usize,
         bytes_max: usize,

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     chat::{
         announcement::Receipt,
-        message::NoticeId,
+        message::AnnouncementId,
         names::{Label, RoomName},
         store::{Audit, Record, StreamKey},
     },
@@ -140,7 +140,7 @@ impl Page<'_> {
     }
 
     /// Removes an announcement and its receipt: the receipt's keys begin with its own and a space.
-    fn remove_notice(&mut self, id: NoticeId) -> rusqlite::Result<()> {
+    fn remove_notice(&mut self, id: AnnouncementId) -> rusqlite::Result<()> {
         let sql = "DELETE FROM notices
                    WHERE key = ?1 OR (key >= ?1 || ' ' AND key < ?1 || '!')";
         self.execute(sql, [id.to_string()])
@@ -153,7 +153,7 @@ impl Page<'_> {
     }
 
     fn record_receipt(&mut self, receipt: &Receipt) -> rusqlite::Result<()> {
-        let id = NoticeId::Number(receipt.number);
+        let id = AnnouncementId::Number(receipt.number);
         for (key, part) in receipt.parts() {
             self.insert_notice(&format!("{id} {key}"), &part)?;
         }

@@ -9,7 +9,7 @@ use crate::chat::{
     member::{EndCause, Kind, Level, Member, SessionId},
     message::Notice,
     names::{Label, RoomName, UserName},
-    stream_id::StreamTag,
+    stream_id::StreamId,
 };
 
 /// A part of a stream.
@@ -37,7 +37,7 @@ pub(super) const MESSAGES: &str =
 pub(super) struct Encoder<'a> {
     /// Of announcements: those for other rooms are withheld.
     rooms: Option<&'a [RoomName]>,
-    tag: StreamTag,
+    tag: StreamId,
     headroom: usize,
     builder: Builder,
     /// Row of `senders` of each session number in the present batch: other boots of the server had
@@ -49,7 +49,7 @@ pub(super) struct Encoder<'a> {
 }
 
 impl<'a> Encoder<'a> {
-    pub(super) fn new(tag: StreamTag, headroom: usize, rooms: Option<&'a [RoomName]>) -> Self {
+    pub(super) fn new(tag: StreamId, headroom: usize, rooms: Option<&'a [RoomName]>) -> Self {
         Self {
             rooms,
             tag,

@@ -20,7 +20,7 @@ use crate::{
     chat::{
         names::RoomName,
         store::{SearchQuestion, StreamKey},
-        stream_id::StreamTag,
+        stream_id::StreamId,
     },
     history::stats::Shared,
     limits::{SEARCH_HITS_MAX, SEARCH_TRIGRAMS_MAX},
@@ -274,7 +274,7 @@ impl Search<'_> {
         {
             return Ok(());
         }
-        let mut encoder = Encoder::new(StreamTag(0), 0, None);
+        let mut encoder = Encoder::new(StreamId(0), 0, None);
         encoder.push(row)?;
         let Found { mut bodies, .. } = encoder.finish();
         if let Some(body) = bodies.pop() {

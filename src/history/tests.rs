@@ -12,7 +12,7 @@ use crate::chat::{
     member::{Kind, Member, SessionId},
     names::{RoomName, UserName},
     store::{Entry, Record, SearchQuestion, StreamKey},
-    stream_id::StreamTag,
+    stream_id::StreamId,
 };
 
 pub(super) struct Kept {
@@ -67,7 +67,7 @@ fn receipt_is_restored_and_removed_with_its_announcement() {
     assert_eq!(loaded[0]["addressees"][0]["acked"], true);
     assert_eq!(loaded[0]["addressees"][1]["gone"], "ended");
     assert_eq!(loaded[1]["addressees"][0]["reached"], false, "another announcement");
-    let gone = Record::NoticeGone(crate::chat::message::NoticeId::Number(1));
+    let gone = Record::NoticeGone(crate::chat::message::AnnouncementId::Number(1));
     kept.commit(vec![gone], Vec::new()).unwrap();
     drop(kept);
     let rows = rusqlite::Connection::open(dir.path().join("h.db")).unwrap().query_row(
@@ -87,7 +87,7 @@ impl Kept {
     fn texts(&self, stream: &StreamKey) -> Vec<(u64, String, String)> {
         let reader = self.history.reader();
         let found =
-            reader.query().fetch(stream, StreamTag(1), (1, 1_000), 0, 1 << 20, None).unwrap();
+            reader.query().fetch(stream, StreamId(1), (1, 1_000), 0, 1 << 20, None).unwrap();
         let mut all = Vec::new();
         for body in found.bodies {
             for message in batch::Reader::new(&body).unwrap() {
@@ -307,7 +307,7 @@ fn a_deleted_room_is_unreadable_while_it_is_still_being_removed() {
     };
     kept.commit(vec![again], vec![entry(&dev, many + 1, 5, "ann", "new")]).unwrap();
     let reader = kept.history.reader();
-    let found = reader.query().fetch(&dev, StreamTag(1), (1, many), 0, 1 << 20, None).unwrap();
+    let found = reader.query().fetch(&dev, StreamId(1), (1, many), 0, 1 << 20, None).unwrap();
     assert!(found.bodies.is_empty());
 }
 
@@ -532,7 +532,7 @@ pub(super) fn read_from(kept: &Kept, stream: &StreamKey, first: u64, last: u64) 
     let (reader, mut next, mut all) = (kept.history.reader(), first, Vec::new());
     while next <= last {
         let found =
-            reader.query().fetch(stream, StreamTag(1), (next, last), 0, 10_000, None).unwrap();
+            reader.query().fetch(stream, StreamId(1), (next, last), 0, 10_000, None).unwrap();
         assert!((next..=last).contains(&found.upto), "{next} {last} {}", found.upto);
         for body in found.bodies {
             let messages = batch::Reader::new(&body).unwrap().map(Result::unwrap);

@@ -49,7 +49,7 @@ pub use self::{
     places::{PlaceError, Places, is_directory},
     random::{random_bytes, random_u32},
     shared::{
-        Admitted, Came, ChannelFault, ChildEnd, ChildNews, NotBegun, OutputStep, PeerIds,
-        ReadWords, ReadWordsError, Slot, Source, Usage, WORD_BYTES,
+        Admitted, Came, ChannelFault, ChildEnd, ChildEvent, OutputStep, PeerIds, ReadWords,
+        ReadWordsError, Slot, Source, SpawnError, Usage, WORD_BYTES,
     },
 };

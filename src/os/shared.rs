@@ -41,7 +41,7 @@ pub struct Usage {
 
 /// News for the process that runs a child. `S`: signal of the platform.
 #[derive(Debug)]
-pub enum ChildNews<S> {
+pub enum ChildEvent<S> {
     /// A child may have ended: it is time to look.
     MayHaveEnded,
     /// This process got a signal that may be meant for the child.
@@ -59,7 +59,7 @@ pub struct ChildEnd {
 
 /// Why a command did not begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotBegun {
+pub enum SpawnError {
     /// No such command.
     NotFound,
     /// It is there and can't be executed.

@@ -7,7 +7,7 @@ use crate::{
     chat::{
         member::{Kind, SessionId, State},
         names::{Label, RoomName, UserName},
-        roster::{Counters, Row},
+        presence_row::{Counters, Row},
     },
     limits::{
         BADGES_MAX, NAME_BYTES_MAX, ROOMS_MAX, SESSIONS_MAX, STATUS_BYTES_MAX, USER_BYTES_MAX,

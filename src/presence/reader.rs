@@ -14,7 +14,7 @@ use crate::{
     chat::{
         member::{Kind, State},
         names::{Label, RoomName},
-        roster::{Counters, Row},
+        presence_row::{Counters, Row},
     },
     faults::{Fault, planted},
     limits::{BADGES_MAX, HEARTBEAT_STALE_MS, IDLE_AFTER_MS, ROOMS_MAX, SESSIONS_MAX},

@@ -14,7 +14,7 @@ use crate::{
     chat::{
         member::SessionId,
         names::{Label, RoomName},
-        roster::{Counters, Row},
+        presence_row::{Counters, Row},
     },
     limits::{BADGES_MAX, ROOMS_MAX, SESSIONS_MAX},
     os::{self, Places, SharedWords},

@@ -24,9 +24,9 @@ use crate::{
     broadcast,
     chat::{
         clock::{Clock, Now},
-        hub::{Action, Bucket, Chunk, Hub, Rules},
+        hub::{Action, Bucket, Chunk, Hub, HubConfig},
         member::SessionId,
-        message::RunId,
+        message::BootId,
         store::{Fetch, Restored},
     },
     config::Settings,
@@ -56,7 +56,7 @@ pub(super) struct Core {
     pub(super) system: bool,
     /// The runtime directory, as `status` shows it.
     pub(super) dir: RefCell<String>,
-    pub(super) run: RunId,
+    pub(super) run: BootId,
     /// Why the server is not as it should be.
     pub(super) broadcast_failure: Option<String>,
     /// Users and groups whom the socket and the table are open to; none: all.
@@ -102,7 +102,7 @@ pub(super) struct Core {
 
 /// The parts that a server is made of.
 pub(super) struct ServerParts {
-    pub(super) rules: Rules,
+    pub(super) rules: HubConfig,
     pub(super) channel: Option<broadcast::Sender>,
     pub(super) table: Table,
     pub(super) log: Log,

@@ -14,17 +14,17 @@ use super::{
     error::{ServerError, io_error},
     files::{Files, SharedListener},
     log::Log,
-    manager::Manager,
     options::Options,
     past, reload,
     stop::Stop,
     threads::Threads,
+    watchdog::Manager,
 };
 use crate::{
     broadcast,
     chat::{
-        hub::{Rates, Rules},
-        message::RunId,
+        hub::{HubConfig, Rates},
+        message::BootId,
         names::{RoomName, UserName},
         store::Restored,
     },
@@ -102,7 +102,7 @@ struct Started {
 fn start(
     options: &mut Options,
     log: Log,
-    run: RunId,
+    run: BootId,
     (first, descriptors): (os::Reserve, u64),
 ) -> Result<Started, ServerError> {
     let places = options.places.clone();
@@ -185,7 +185,7 @@ async fn serve(
     lock: &mut Lock,
 ) -> Result<(), ServerError> {
     let places = options.places.clone();
-    let run = RunId(os::random_u32().map_err(io_error("can't get random numbers"))?);
+    let run = BootId(os::random_u32().map_err(io_error("can't get random numbers"))?);
     let Started { core, listener, commits } = start(&mut options, log, run, (first, descriptors))?;
     let shared = SharedListener::new(listener);
     let mut files = Files {
@@ -212,7 +212,7 @@ async fn serve(
     let idle = idle_exit(Rc::clone(&core), options.idle_exit);
     core.log_unknown_names();
     let (system, has_channel) = (options.system, core.inner.borrow().channel.is_some());
-    let live_rules = |settings: &Settings| Rules {
+    let live_rules = |settings: &Settings| HubConfig {
         sessions_max: accept::room_for(descriptors, settings.limits.sessions).0,
         ..rules(settings, system, run, has_channel)
     };
@@ -260,9 +260,9 @@ fn store(options: &Options) -> history::Options {
     history::Options { full_sync: settings.sync == "full", retention }
 }
 
-fn rules(settings: &Settings, system: bool, run: RunId, broadcast: bool) -> Rules {
+fn rules(settings: &Settings, system: bool, run: BootId, broadcast: bool) -> HubConfig {
     let limits = &settings.limits;
-    Rules {
+    HubConfig {
         policy: reload::policy(settings),
         rooms: settings.rooms.keys().filter_map(|name| RoomName::new(name).ok()).collect(),
         host: system,
@@ -284,14 +284,14 @@ fn rules(settings: &Settings, system: bool, run: RunId, broadcast: bool) -> Rule
         } else {
             Rates::default()
         },
-        ..Rules::new(run, os::own_uid(), frame::batch_header)
+        ..HubConfig::new(run, os::own_uid(), frame::batch_header)
     }
 }
 
 /// The broadcast channel, if it is wanted and this machine's kernel keeps forgers out of it.
 fn open_channel(
     options: &Options,
-    run: RunId,
+    run: BootId,
     first: os::Reserve,
 ) -> Result<Option<broadcast::Sender>, String> {
     if !options.broadcast {

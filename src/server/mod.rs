@@ -17,7 +17,6 @@ mod health;
 mod lifecycle;
 mod lines;
 mod log;
-mod manager;
 mod options;
 mod past;
 mod reload;
@@ -27,6 +26,7 @@ mod status;
 mod stop;
 mod threads;
 mod user_turns;
+mod watchdog;
 
 pub use self::{
     error::ServerError, lifecycle::run, log::Log, options::Options, status::Status, stop::Stop,

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::{accept, core::Core, standing::Standing, stop::Stop};
 use crate::{
     chat::{
-        hub::Rules,
+        hub::HubConfig,
         rules::{Policy, Rights},
     },
     config::Settings,
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Reads it again each time that is asked for.
-pub(super) async fn reloads(core: Rc<Core>, stop: &Stop, rules: impl Fn(&Settings) -> Rules) {
+pub(super) async fn reloads(core: Rc<Core>, stop: &Stop, rules: impl Fn(&Settings) -> HubConfig) {
     let started = core.settings();
     loop {
         stop.reload_asked().await;

@@ -28,7 +28,7 @@ use crate::{
         request::Request,
         text::counted,
     },
-    client::{Event, Mailbox, Member, Postbox, Wake},
+    client::{Event, Member, Wake, WakeReceiver, WakeSender},
     config::screen::NotifyBy,
     os,
     presence::Snapshot,
@@ -53,8 +53,8 @@ fn now() -> When {
 pub(crate) fn run(
     member: Member,
     setup: Setup,
-    inputs: &Mailbox<Input>,
-    to_loop: Postbox<Input>,
+    inputs: &WakeReceiver<Input>,
+    to_loop: WakeSender<Input>,
 ) -> Result<Farewell, ScreenError> {
     let mut notes = Vec::new();
     let label = setup.label.as_ref().map(Label::as_str);
@@ -149,7 +149,7 @@ struct Screen {
     model: Model,
     terminal: Terminal,
     go_on: GoOn,
-    to_loop: Postbox<Input>,
+    to_loop: WakeSender<Input>,
     /// File of the drafts.
     kept_at: Option<PathBuf>,
     /// Requests without a reply, with their start, monotonic microseconds.
@@ -181,7 +181,7 @@ impl Drop for Screen {
 }
 
 impl Screen {
-    fn run(mut self, inputs: &Mailbox<Input>) -> Result<Farewell, ScreenError> {
+    fn run(mut self, inputs: &WakeReceiver<Input>) -> Result<Farewell, ScreenError> {
         let done = self.turn_until_end(inputs);
         // A process that has to end has little time.
         self.keep();
@@ -225,7 +225,7 @@ impl Screen {
         }
     }
 
-    fn turn_until_end(&mut self, inputs: &Mailbox<Input>) -> Result<End, ScreenError> {
+    fn turn_until_end(&mut self, inputs: &WakeReceiver<Input>) -> Result<End, ScreenError> {
         loop {
             let at = now();
             let said = self.said.values().map(|(_, since)| *since);

@@ -22,7 +22,7 @@ use crossterm::{
 };
 
 use super::{cells::Cells, frame::Frame};
-use crate::{chat::text::shown, client::Postbox, os};
+use crate::{chat::text::shown, client::WakeSender, os};
 
 /// Size of a terminal that does not report its own.
 const SIZE_UNKNOWN: (u16, u16) = (80, 24);
@@ -403,7 +403,7 @@ impl GoOn {
 /// # Errors
 /// Returns an error if a thread can't be started.
 pub(crate) fn read_keys<T: Send + 'static>(
-    to: Postbox<T>,
+    to: WakeSender<T>,
     make: fn(Vec<Event>) -> T,
 ) -> io::Result<GoOn> {
     let (go_on, goes_on) = bounded(1);
@@ -425,7 +425,7 @@ pub(crate) fn read_keys<T: Send + 'static>(
 /// A timeout that does not wait. Not zero: with zero nothing is polled.
 const AT_ONCE: Duration = Duration::from_micros(20);
 
-fn read<T>(to: &Postbox<T>, make: fn(Vec<Event>) -> T, goes_on: &Receiver<()>) {
+fn read<T>(to: &WakeSender<T>, make: fn(Vec<Event>) -> T, goes_on: &Receiver<()>) {
     // The first poll registers for changes of the size. An earlier change is not reported, so the
     // size is measured once more, and the values of this event are ignored.
     let _ = event::poll(AT_ONCE);

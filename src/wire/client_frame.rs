@@ -9,7 +9,7 @@ use super::{
 use crate::chat::{
     frames::{Report, Submit},
     request::Request,
-    stream_id::StreamTag,
+    stream_id::StreamId,
 };
 
 /// Frame from a client.
@@ -28,7 +28,7 @@ pub enum ClientFrame<'a> {
     /// Statement of what was delivered.
     Report(Report),
     /// Sequence numbers of a stream that are missing: the first and the last.
-    Repair(StreamTag, u64, u64),
+    Repair(StreamId, u64, u64),
     /// A sign of life.
     Pong,
 }

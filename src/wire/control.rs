@@ -10,11 +10,10 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::frame::{self, Kind};
 use crate::{
     chat::{
-        bytes::{Cursor, Malformed, put_name, put_number},
         event::Event,
         frames::{Ack, Destination, Frame, Line, Report, Submit},
         member::SessionId,
-        message::NoticeId,
+        message::AnnouncementId,
         names::{Label, RoomName, Target, UserName},
         refusal::Refusal,
         reply::Reply,
@@ -23,8 +22,9 @@ use crate::{
             SessionRequest,
         },
         rules::Role,
-        stream_id::{RoomId, StreamTag},
+        stream_id::{RoomId, StreamId},
         text::{Text, TextRef},
+        varint::{Cursor, Malformed, put_name, put_number},
     },
     limits::{FRAME_BYTES_MAX, SUBMIT_MESSAGES_MAX, TEXT_BYTES_MAX},
 };
@@ -73,7 +73,7 @@ numbered! {
     Open { target: Target } = { Request::Open { target } };
     Join { follow: Follow, begin: Begin, membership: bool, keep: bool }
         = { Request::Join { follow, begin, membership, keep } };
-    Part { stream: StreamTag, forget: bool } = { Request::Part { stream, forget } };
+    Part { stream: StreamId, forget: bool } = { Request::Part { stream, forget } };
     Unfollow { room: RoomName } = { Request::Unfollow { room } };
     Rooms { skip: u32 } = { Request::Rooms { skip } };
     CreateRoom { room: RoomName, history: bool, private: bool, read_only: bool }
@@ -90,15 +90,15 @@ numbered! {
     Away { label: Option<Label>, text: String } = { Request::Away { label, text } };
     Back { label: Option<Label> } = { Request::Back { label } };
     Announce { announce: Announce } = { Request::Announce(announce) };
-    Receipt { id: NoticeId, skip: u32 } = { Request::Receipt { id, skip } };
+    Receipt { id: AnnouncementId, skip: u32 } = { Request::Receipt { id, skip } };
     Notices { skip: u32 } = { Request::Notices { skip } };
-    Notice { id: NoticeId } = { Request::Notice { id } };
-    AckNotice { id: NoticeId } = { Request::AckNotice { id } };
-    CancelNotice { id: NoticeId } = { Request::CancelNotice { id } };
+    Notice { id: AnnouncementId } = { Request::Notice { id } };
+    AckNotice { id: AnnouncementId } = { Request::AckNotice { id } };
+    CancelNotice { id: AnnouncementId } = { Request::CancelNotice { id } };
     Will { text: Option<Text> } = { Request::Will { text } };
-    Listening { stream: StreamTag, charge_bytes: u64, slot: [u8; 16] }
+    Listening { stream: StreamId, charge_bytes: u64, slot: [u8; 16] }
         = { Request::Session(SessionRequest::Listening { stream, charge_bytes, slot }) };
-    Deaf { stream: StreamTag } = { Request::Session(SessionRequest::Deaf { stream }) };
+    Deaf { stream: StreamId } = { Request::Session(SessionRequest::Deaf { stream }) };
     Span { target: Target } = { Request::History(HistoryRequest::Span { target }) };
     Page { target: Target, first: u64, last: u64 }
         = { Request::History(HistoryRequest::Page { target, first, last }) };
@@ -113,8 +113,8 @@ numbered! {
     Quit {} = { Request::Session(SessionRequest::Quit) };
     Ask { counter: u64, again: bool } = { Request::Ask { counter, again } };
     Answer { answering: Answering } = { Request::Answer(answering) };
-    Take { stream: StreamTag, seq: u64 } = { Request::Take { stream, seq } };
-    Answered { stream: StreamTag, seq: u64, failed: bool, silent: bool }
+    Take { stream: StreamId, seq: u64 } = { Request::Take { stream, seq } };
+    Answered { stream: StreamId, seq: u64, failed: bool, silent: bool }
         = { Request::Answered { stream, seq, failed, silent } };
 }
 
@@ -261,7 +261,7 @@ pub fn read_submit(body: &[u8]) -> Result<Submit<'_>, Malformed> {
     let mut rest = Cursor::new(body);
     let first = rest.number()?;
     let to = match rest.array::<1>()? {
-        [TO_STREAM] => Destination::Stream(StreamTag(small(rest.number()?)?)),
+        [TO_STREAM] => Destination::Stream(StreamId(small(rest.number()?)?)),
         [TO_ROOM] => Destination::Room(RoomName::existing(rest.name()?).map_err(|_| Malformed)?),
         [TO_KNOWN] => Destination::Known(RoomId(rest.number()?)),
         _ => return Err(Malformed),
@@ -309,7 +309,7 @@ pub fn put_report(to: &mut Vec<u8>, report: &Report) {
 pub fn read_report(body: &[u8]) -> Result<Report, Malformed> {
     let mut rest = Cursor::new(body);
     let report = Report {
-        stream: StreamTag(small(rest.number()?)?),
+        stream: StreamId(small(rest.number()?)?),
         delivered: rest.number()?,
         by_broadcast: rest.number()?,
         datagrams: rest.number()?,
@@ -318,7 +318,7 @@ pub fn read_report(body: &[u8]) -> Result<Report, Malformed> {
 }
 
 /// Appends a repair frame: numbers of a stream that are missing.
-pub fn put_repair(to: &mut Vec<u8>, stream: StreamTag, first: u64, last: u64) {
+pub fn put_repair(to: &mut Vec<u8>, stream: StreamId, first: u64, last: u64) {
     frame::put(to, Kind::Repair, |body| {
         put_number(body, stream.0.into());
         put_number(body, first);
@@ -330,9 +330,9 @@ pub fn put_repair(to: &mut Vec<u8>, stream: StreamTag, first: u64, last: u64) {
 ///
 /// # Errors
 /// Returns an error if it was not written by [`put_repair`].
-pub fn read_repair(body: &[u8]) -> Result<(StreamTag, u64, u64), Malformed> {
+pub fn read_repair(body: &[u8]) -> Result<(StreamId, u64, u64), Malformed> {
     let mut rest = Cursor::new(body);
-    let repair = (StreamTag(small(rest.number()?)?), rest.number()?, rest.number()?);
+    let repair = (StreamId(small(rest.number()?)?), rest.number()?, rest.number()?);
     end(&rest).map(|()| repair)
 }
 
@@ -342,7 +342,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        chat::{member::Level, message::RunId, refusal::RefusalCode, request::Wait},
+        chat::{member::Level, message::BootId, refusal::RefusalCode, request::Wait},
         limits::FRAME_HEADER_BYTES,
     };
 
@@ -354,7 +354,7 @@ mod tests {
     fn a_counter_that_could_not_be_kept_is_refused() {
         let submit = |first| {
             let lines = vec![Line { reply_to: None, text: "hi".try_into().unwrap() }];
-            let to = Destination::Stream(StreamTag(1));
+            let to = Destination::Stream(StreamId(1));
             let mut b = Vec::new();
             put_submit(&mut b, &Submit { first, to, to_label: None, lines });
             read_submit(body(&b)).is_ok()
@@ -390,7 +390,7 @@ mod tests {
         put_submit(&mut b, &Submit { first: 1, to, to_label: None, lines });
         assert_eq!(body(&b), b"\x01\x02\xac\x02\x00\x01\x00\x02hi");
         b.clear();
-        let report = Report { stream: StreamTag(2), delivered: 300, by_broadcast: 1, datagrams: 0 };
+        let report = Report { stream: StreamId(2), delivered: 300, by_broadcast: 1, datagrams: 0 };
         put_report(&mut b, &report);
         assert_eq!(body(&b), [2, 0xac, 2, 1, 0]);
         assert_eq!(read_report(body(&b)), Ok(report));
@@ -405,7 +405,7 @@ mod tests {
         put_frame(&mut b, Frame::Reply { serial: 1, result: Err(refusal) });
         assert_eq!(body(&b), [1, 1, 2, 2, b'n', b'o']);
         b.clear();
-        put_event(&mut b, &Event::Heads(vec![(StreamTag(1), 300)]));
+        put_event(&mut b, &Event::Heads(vec![(StreamId(1), 300)]));
         assert_eq!(body(&b), [5, 1, 1, 0xfb, 0x2c, 1]);
     }
 
@@ -417,9 +417,9 @@ mod tests {
         let target = || Target::Room(room());
         let follow = || Follow::Room(room());
         let ci = || Label::new("ci").ok();
-        let (stream, text) = (StreamTag(3), || "hi".to_owned());
-        let id = NoticeId::Scheduled(5);
-        let begin = Begin::After { run: RunId(7), seq: 300 };
+        let (stream, text) = (StreamId(3), || "hi".to_owned());
+        let id = AnnouncementId::Scheduled(5);
+        let begin = Begin::After { run: BootId(7), seq: 300 };
         let create =
             Request::CreateRoom { room: room(), history: true, private: false, read_only: true };
         let announce = Announce {
@@ -520,10 +520,10 @@ mod tests {
     #[test]
     fn trailing_bytes_and_bad_names_are_refused() {
         let mut b = Vec::new();
-        put_repair(&mut b, StreamTag(1), 2, 3);
+        put_repair(&mut b, StreamId(1), 2, 3);
         let mut longer = body(&b).to_vec();
         longer.push(0);
-        assert_eq!(read_repair(body(&b)), Ok((StreamTag(1), 2, 3)));
+        assert_eq!(read_repair(body(&b)), Ok((StreamId(1), 2, 3)));
         assert_eq!(read_repair(&longer), Err(Malformed));
         assert_eq!(read_submit(b"\x01\x01\x03d v\x00\x01\x00\x02hi"), Err(Malformed));
         assert_eq!(

@@ -10,7 +10,7 @@ use crate::{
     chat::{
         frames::{EarlierSubmits, Hello as HubHello},
         member::Kind,
-        message::RunId,
+        message::BootId,
         names::Label,
     },
     limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES},
@@ -79,7 +79,7 @@ pub struct Welcome {
     /// Version of the server's program.
     pub version: String,
     /// This run of the server.
-    pub run: RunId,
+    pub run: BootId,
     /// Number of the session.
     pub session: u64,
     /// Process id of the server.

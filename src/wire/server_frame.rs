@@ -5,7 +5,7 @@ use super::{
     frame::Kind,
     hello::{self, Bye, Refused, Welcome},
 };
-use crate::chat::{bytes::Malformed, frames::Frame};
+use crate::chat::{frames::Frame, varint::Malformed};
 
 /// Frame from a server.
 #[derive(Debug)]

@@ -126,7 +126,7 @@ const STARTS: &[(&str, &[&str])] = &[
     ("hub::", &["chat/hub/", "server/"]),
 ];
 const THREADS: &[&str] = &[
-    "client/start.rs",
+    "client/autostart.rs",
     "command/bench/members.rs",
     "command/bench/senders.rs",
     "command/exec.rs",

@@ -4,14 +4,14 @@ use moot::chat::{
     event::Event,
     frames::{Destination, Frame, Line, Submit},
     member::SessionId,
-    message::{NoticeId, RunId},
+    message::{AnnouncementId, BootId},
     names::{Label, RoomName, Target, UserName},
     reply::{Reply, StreamInfo},
     request::{
         Announce, Answering, Begin, Follow, HistoryRequest, Request, SearchRequest, SessionRequest,
     },
     rules::Role,
-    stream_id::{RoomId, StreamTag},
+    stream_id::{RoomId, StreamId},
     text::Text,
 };
 
@@ -26,7 +26,7 @@ pub struct Known {
     pub rooms: Vec<RoomName>,
     pub users: Vec<UserName>,
     pub labels: Vec<Label>,
-    pub tags: Vec<StreamTag>,
+    pub tags: Vec<StreamId>,
     pub room_ids: Vec<RoomId>,
     pub sessions: Vec<SessionId>,
     /// Numbers of messages, announcements and counters.
@@ -42,7 +42,7 @@ impl Default for Known {
             rooms: ["dev", "DEV", "board", "a"].map(room).to_vec(),
             users: ["root", "ann", "bob", "nobody-here"].map(user).to_vec(),
             labels: ["ci", "q"].map(|label| Label::new(label).expect("a name")).to_vec(),
-            tags: vec![StreamTag(0)],
+            tags: vec![StreamId(0)],
             room_ids: Vec::new(),
             sessions: (1..6).map(SessionId).collect(),
             numbers: Vec::new(),
@@ -149,9 +149,9 @@ impl Pick<'_, '_> {
         self.maybe(|pick| pick.one(&pick.known.labels)).flatten()
     }
 
-    fn tag(&mut self) -> StreamTag {
+    fn tag(&mut self) -> StreamId {
         let known = self.one(&self.known.tags);
-        if self.tape.chance(7) { known } else { None }.unwrap_or(StreamTag(self.small()))
+        if self.tape.chance(7) { known } else { None }.unwrap_or(StreamId(self.small()))
     }
 
     fn room_id(&mut self) -> RoomId {
@@ -164,9 +164,9 @@ impl Pick<'_, '_> {
         if self.tape.chance(6) { known } else { None }.unwrap_or(SessionId(self.tape.number()))
     }
 
-    fn notice(&mut self) -> NoticeId {
+    fn notice(&mut self) -> AnnouncementId {
         let number = self.number();
-        if self.yes() { NoticeId::Number(number) } else { NoticeId::Scheduled(number) }
+        if self.yes() { AnnouncementId::Number(number) } else { AnnouncementId::Scheduled(number) }
     }
 
     fn target(&mut self) -> Target {
@@ -181,7 +181,7 @@ impl Pick<'_, '_> {
     }
 
     fn begin(&mut self) -> Begin {
-        let run = RunId(if self.tape.chance(6) { 7 } else { 8 });
+        let run = BootId(if self.tape.chance(6) { 7 } else { 8 });
         match self.tape.byte() % 4 {
             0 => Begin::Now,
             1 => Begin::Last(self.number()),

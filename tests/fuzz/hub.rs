@@ -4,18 +4,18 @@ use std::{collections::VecDeque, rc::Rc};
 
 use moot::{
     chat::{
-        announcement::NoticeState,
+        announcement::AnnouncementRecord,
         batch::Reader,
         clock::Now,
         frames::{Frame, Hello, Report},
-        hub::{Action, Chunk, Hub, Rules},
+        hub::{Action, Chunk, Hub, HubConfig},
         member::{EndCause, Kind, Peer, SessionId},
-        message::{NoticeId, RunId},
+        message::{AnnouncementId, BootId},
         names::{Label, RoomName, UserName},
+        presence_row::Row,
         request::{Announce, Follow, Request, SessionRequest},
-        roster::Row,
         store::{Fetch, Fetched, Question, Record, Restored},
-        stream_id::{Channel, ChannelKey, StreamTag},
+        stream_id::{Channel, ChannelKey, StreamId},
     },
     limits::FRAME_HEADER_BYTES,
     wire::{control, frame},
@@ -37,7 +37,7 @@ const HELD_BYTES_MAX: isize = 48 * 1024 * 1024;
 pub struct Seen {
     pub frames: Vec<(SessionId, Frame)>,
     pub batches: Vec<(SessionId, Rc<[u8]>)>,
-    pub published: Vec<(StreamTag, Rc<[u8]>)>,
+    pub published: Vec<(StreamId, Rc<[u8]>)>,
     pub rows: Vec<Row>,
     pub fetches: Vec<Fetch>,
     pub questions: Vec<(SessionId, Question)>,
@@ -57,7 +57,7 @@ pub struct Shell {
     fetches: Vec<Fetch>,
     pub has_channel: bool,
     keys: u32,
-    receipts: Vec<NoticeState>,
+    receipts: Vec<AnnouncementRecord>,
 }
 
 /// Names of users by their ids.
@@ -67,8 +67,8 @@ pub fn user(uid: u32) -> UserName {
     UserName::new(USERS[uid as usize % USERS.len()]).expect("a name")
 }
 
-pub fn rules(tape: &mut Tape<'_>) -> Rules {
-    let mut rules = Rules::new(RunId(7), 1, frame::batch_header);
+pub fn rules(tape: &mut Tape<'_>) -> HubConfig {
+    let mut rules = HubConfig::new(BootId(7), 1, frame::batch_header);
     rules.secret = [0; 2];
     rules.host = tape.chance(4);
     rules.store = tape.chance(5);
@@ -85,7 +85,7 @@ pub fn rules(tape: &mut Tape<'_>) -> Rules {
 }
 
 impl Shell {
-    pub fn new(rules: Rules, restored: Restored) -> Self {
+    pub fn new(rules: HubConfig, restored: Restored) -> Self {
         let mut hub = Hub::restored(rules, restored);
         hub.learn_user(UserName::new("carol").expect("a name"), 9);
         Self {
@@ -387,8 +387,8 @@ pub fn asked_for_notices(restored: Restored) {
     shell.open(1, None, Kind::Person, [1; 16]);
     shell.act();
     let id = shell.sessions[0];
-    let mut ids: Vec<NoticeId> = (0..5).map(NoticeId::Number).collect();
-    ids.extend((0..5).map(NoticeId::Scheduled));
+    let mut ids: Vec<AnnouncementId> = (0..5).map(AnnouncementId::Number).collect();
+    ids.extend((0..5).map(AnnouncementId::Scheduled));
     shell.request(id, &Request::Notices { skip: 0 });
     for of in ids {
         shell.request(id, &Request::Notice { id: of });

@@ -5,7 +5,7 @@ use moot::{
         clock::Now,
         frames::{Ack, Frame},
         member::Kind as MemberKind,
-        message::RunId,
+        message::BootId,
         names::{RoomName, Target},
         reply::Reply,
         request::Request,
@@ -56,7 +56,7 @@ impl Session {
         let welcome = Welcome {
             protocol: PROTOCOL_VERSION,
             version: String::new(),
-            run: RunId(u32::from(tape.byte() % 3)),
+            run: BootId(u32::from(tape.byte() % 3)),
             session: 1,
             pid: 1,
             user: tape.value().unwrap_or_default(),

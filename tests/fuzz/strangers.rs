@@ -13,7 +13,7 @@ use moot::{
         request::{Announce, Answering, Begin, Follow, Request},
         rules::{Rights, Role},
         store::{Question, Restored, StreamKey},
-        stream_id::{RoomId, StreamTag},
+        stream_id::{RoomId, StreamId},
         text::Text,
     },
     limits::FRAME_HEADER_BYTES,
@@ -64,8 +64,8 @@ struct Town {
     strangers: BTreeSet<SessionId>,
     /// The private room's name and its numbers in this boot.
     hidden: RoomName,
-    hidden_tags: BTreeSet<StreamTag>,
-    home: StreamTag,
+    hidden_tags: BTreeSet<StreamId>,
+    home: StreamId,
     submitted: u64,
     /// Counter and number of the newest acknowledgement that the victim got.
     acked: (u64, u64),
@@ -164,7 +164,7 @@ impl Town {
             strangers,
             hidden,
             hidden_tags: BTreeSet::new(),
-            home: StreamTag(0),
+            home: StreamId(0),
             submitted: 0,
             acked: (0, 0),
             next: 1,
@@ -206,7 +206,7 @@ impl Town {
         if self.hidden_tags.insert(tag) {
             let (tag, id) = match self.guess {
                 Guess::Right => (tag, self.id_of(tag).unwrap_or(RoomId(1))),
-                Guess::Wrong => (StreamTag(1_000_000 + tag.0), RoomId(1)),
+                Guess::Wrong => (StreamId(1_000_000 + tag.0), RoomId(1)),
             };
             self.known.tags.push(tag);
             self.known.room_ids.push(id);
@@ -214,7 +214,7 @@ impl Town {
     }
 
     /// The id of the private room, as its members know it.
-    fn id_of(&mut self, tag: StreamTag) -> Option<RoomId> {
+    fn id_of(&mut self, tag: StreamId) -> Option<RoomId> {
         self.shell.request(self.owner, &join(self.hidden.clone()));
         self.shell.act();
         let seen = std::mem::take(&mut self.shell.seen);
@@ -291,7 +291,7 @@ impl Town {
             }
             (20, Some(id)) => {
                 let (_, delivered, by_broadcast, datagrams) =
-                    tape.value::<(StreamTag, _, _, _)>()?;
+                    tape.value::<(StreamId, _, _, _)>()?;
                 let stream = self.tag(tape);
                 let report = Report { stream, delivered, by_broadcast, datagrams };
                 self.bounded(|shell| shell.hub.report(shell.now, id, &report));
@@ -319,7 +319,7 @@ impl Town {
         Some(())
     }
 
-    fn tag(&self, tape: &mut Tape<'_>) -> StreamTag {
+    fn tag(&self, tape: &mut Tape<'_>) -> StreamId {
         self.known.tags[tape.below(self.known.tags.len())]
     }
 

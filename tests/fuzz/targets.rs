@@ -17,21 +17,21 @@ use std::{
 use moot::{
     broadcast::{Keys, Sealer},
     chat::{
-        announcement::NoticeState,
+        announcement::AnnouncementRecord,
         batch::{Builder, Draft, Head, MessageRef, Reader},
-        bytes::Malformed,
         event::{Event, GapReason},
         frames::{Destination, Frame, Line, Report, Submit},
         inbox::{Inbox, Released, Via},
         member::{EndCause, Member, SessionId},
-        message::{MessageId, Notice, NoticeId},
+        message::{AnnouncementId, MessageId, Notice},
         names::{Label, RoomName, Target as Peer, UserName},
         refusal::Refusal,
         reply::Reply,
         request::Request,
         store::Restored,
-        stream_id::{ChannelKey, StreamTag},
+        stream_id::{ChannelKey, StreamId},
         text::{Text, TextRef, is_unsafe_to_show, mention_ranges, mentions, shown, written_out},
+        varint::Malformed,
     },
     command::time::{Clock, Moment, When, rfc3339, short},
     config::{self, Settings, TomlFile as _, screen::ScreenSettings},
@@ -178,7 +178,7 @@ fn put_request(to: &mut Vec<u8>, (serial, request): &(u32, Request)) {
     control::put_request(to, *serial, request);
 }
 
-fn put_repair(to: &mut Vec<u8>, (tag, first, last): &(StreamTag, u64, u64)) {
+fn put_repair(to: &mut Vec<u8>, (tag, first, last): &(StreamId, u64, u64)) {
     control::put_repair(to, *tag, *first, *last);
 }
 
@@ -419,7 +419,7 @@ fn batch(bytes: &[u8]) {
 }
 
 /// A body of a tape's members and texts.
-pub fn any_body(tape: &mut Tape<'_>, tag: StreamTag, first: u64) -> Option<Vec<u8>> {
+pub fn any_body(tape: &mut Tape<'_>, tag: StreamId, first: u64) -> Option<Vec<u8>> {
     let mut builder = Builder::default();
     builder.begin(0, tag, first);
     for _ in 0..tape.byte() % 4 {
@@ -477,7 +477,7 @@ fn datagram(bytes: &[u8]) {
     assert_eq!(opened, expected);
     // The same bytes as a body: they open unchanged, and only for their own stream.
     let mut sealed_body = sealed(&channel_key(1), bytes);
-    let is_for_3 = Head::read(bytes).is_ok_and(|head| head.tag == StreamTag(3));
+    let is_for_3 = Head::read(bytes).is_ok_and(|head| head.tag == StreamId(3));
     let opened = keys.open(&mut sealed_body.clone()).map(<[u8]>::to_vec);
     assert_eq!(opened, is_for_3.then(|| bytes.to_vec()));
     let at = bytes.first().map_or(0, |at| usize::from(*at) % sealed_body.len());
@@ -559,8 +559,8 @@ fn name_seeds() -> Vec<Vec<u8>> {
 fn ids(bytes: &[u8]) {
     let written = String::from_utf8_lossy(bytes);
     word::<MessageId>(&written);
-    word::<NoticeId>(&written);
-    if let Ok(NoticeId::Number(seq)) = written.parse()
+    word::<AnnouncementId>(&written);
+    if let Ok(AnnouncementId::Number(seq)) = written.parse()
         && written.starts_with('!')
     {
         assert!(written.parse::<MessageId>().is_ok_and(|id| id.seq == seq));
@@ -775,9 +775,9 @@ fn presence(bytes: &[u8]) {
 
 /// A receipt that can be read is written as the same, and a hub that begins with it answers.
 fn receipts(bytes: &[u8]) {
-    let Ok(state) = serde_json::from_slice::<NoticeState>(bytes) else { return };
+    let Ok(state) = serde_json::from_slice::<AnnouncementRecord>(bytes) else { return };
     let written = serde_json::to_vec(&state).expect("it can be written");
-    assert_eq!(serde_json::from_slice::<NoticeState>(&written).ok().as_ref(), Some(&state));
+    assert_eq!(serde_json::from_slice::<AnnouncementRecord>(&written).ok().as_ref(), Some(&state));
     let restored = Restored { notices: vec![state.clone(), state], ..Restored::default() };
     hub::asked_for_notices(restored);
 }
@@ -797,7 +797,7 @@ fn receipt_seeds() -> Vec<Vec<u8>> {
 /// came is not part of a gap; and nothing waits for a number that is there.
 fn inbox(bytes: &[u8]) {
     let mut tape = Tape::new(bytes);
-    let (tag, first) = (StreamTag(1), tape.below(4) as u64);
+    let (tag, first) = (StreamId(1), tape.below(4) as u64);
     let mut inbox = Inbox::new(tag, first, tape.below(6) as u64, tape.chance(4));
     // Numbers begin at 1.
     let (mut next, mut now_us) = (first.max(1), 1);

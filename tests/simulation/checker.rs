@@ -1,7 +1,7 @@
 //! The promises, checked by a book of its own: who submitted, who was present and allowed, what was committed and shown.
 //! Shares no code with hub or inbox.
 
-use moot::chat::{message::RunId, names::RoomName};
+use moot::chat::{message::BootId, names::RoomName};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// One process of a client; a process that was killed never comes back.
@@ -14,9 +14,9 @@ pub type Place = usize;
 /// Permanent identity of a stream; with the boot where its numbers start over with each.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Key {
-    Room(RoomName, Option<RunId>),
-    Pair(u32, u32, Option<RunId>),
-    Announcements(Option<RunId>),
+    Room(RoomName, Option<BootId>),
+    Pair(u32, u32, Option<BootId>),
+    Announcements(Option<BootId>),
 }
 
 impl Key {

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, rc::Rc};
 use moot::{
     chat::{
         member::{Kind, SessionId},
-        message::NoticeId,
+        message::AnnouncementId,
         names::{Label, RoomName, Target, UserName},
         request::{Begin, Follow, Request},
         text::Text,
@@ -165,7 +165,7 @@ impl Client {
     }
 
     pub fn ask_receipt(&mut self, number: u64) {
-        let request = Request::Receipt { id: NoticeId::Number(number), skip: 0 };
+        let request = Request::Receipt { id: AnnouncementId::Number(number), skip: 0 };
         self.ask(&request, Ask::Other);
     }
 

@@ -4,17 +4,17 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use moot::{
     chat::{
-        announcement::NoticeState,
+        announcement::AnnouncementRecord,
         batch::{Builder, Draft},
         member::Member,
-        message::NoticeId,
+        message::AnnouncementId,
         names::{Label, RoomName},
         rules::{Role, RoomRules},
         store::{
             Entry, Fetch, GoneRoom, Record, Restored, RestoredConversation, RestoredRoom,
             RestoredSubmits, Span, StreamKey,
         },
-        stream_id::{RoomId, StreamTag},
+        stream_id::{RoomId, StreamId},
     },
     limits::UNACKED_SUBMITS_MAX,
 };
@@ -67,7 +67,7 @@ pub struct Disk {
     pub streams: Vec<Stream>,
     follows: Vec<(u32, Option<Label>, RoomName)>,
     marks: Vec<(u32, Option<Label>, StreamKey, u64)>,
-    notices: BTreeMap<String, NoticeState>,
+    notices: BTreeMap<String, AnnouncementRecord>,
     submits: Vec<RestoredSubmits>,
     floor: u64,
 }
@@ -157,7 +157,7 @@ impl Disk {
                 self.notices.insert(state.id().to_string(), *state);
             }
             Record::Receipt(receipt) => {
-                let id = NoticeId::Number(receipt.number).to_string();
+                let id = AnnouncementId::Number(receipt.number).to_string();
                 if let Some(state) = self.notices.get_mut(&id) {
                     state.take_receipt(*receipt);
                 }
@@ -237,7 +237,7 @@ impl Disk {
     pub fn range(
         &self,
         key: &StreamKey,
-        tag: StreamTag,
+        tag: StreamId,
         (first, last): (u64, u64),
         headroom: usize,
         count: usize,

@@ -17,15 +17,15 @@ use moot::{
         clock::Now,
         event::Event,
         frames::{Destination, Frame, Hello, Line, Submit},
-        hub::{Action, Hub, Rules},
+        hub::{Action, Hub, HubConfig},
         member::{EndCause, Kind, Peer, SessionId},
-        message::RunId,
+        message::BootId,
         names::{Label, RoomName, UserName},
         refusal::RefusalCode,
         reply::Reply,
         request::{Answering, Begin, Follow, Request},
         store::Entry,
-        stream_id::StreamTag,
+        stream_id::StreamId,
     },
     wire::frame::batch_header,
 };
@@ -48,7 +48,7 @@ const ANSWER_US: u64 = 3_000 * MS;
 /// A sender and its message.
 type Author = ([u8; 16], u64);
 /// Room and number of a job.
-type Key = (StreamTag, u64);
+type Key = (StreamId, u64);
 /// A queue: a name, or the one worker that has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Queue {
@@ -102,7 +102,7 @@ struct Client {
     inbox: VecDeque<Frame>,
     requests: BTreeMap<u32, (Asked, u64)>,
     serial: u32,
-    tag: Option<StreamTag>,
+    tag: Option<StreamId>,
     is_worker: bool,
     counter: u64,
     /// Not acknowledged yet: what it replies to.
@@ -189,7 +189,7 @@ struct World {
 impl World {
     fn new(seed: u64, trace: bool) -> Self {
         let mut random = Random::new(seed);
-        let mut rules = Rules::new(RunId(7), 0, batch_header);
+        let mut rules = HubConfig::new(BootId(7), 0, batch_header);
         (rules.store, rules.persistent, rules.secret) = (true, true, [seed, 0]);
         if random.permille(300) {
             rules.job_states_max = 2 + random.below(8) as usize;
@@ -658,7 +658,7 @@ impl World {
         }
     }
 
-    fn offered(&mut self, at: usize, stream: StreamTag, seq: u64) {
+    fn offered(&mut self, at: usize, stream: StreamId, seq: u64) {
         let client = &mut self.clients[at];
         if client.tag != Some(stream)
             || client.done.contains(&seq)
@@ -939,7 +939,7 @@ impl Book {
     /// A worker is back and reports its jobs.
     fn back(
         &mut self,
-        (tag, holding, done): (StreamTag, &[u64], &[u64]),
+        (tag, holding, done): (StreamId, &[u64], &[u64]),
         queue: Queue,
         instance: [u8; 16],
         now_us: u64,

@@ -6,19 +6,19 @@ use moot::{
     broadcast::Sealer,
     chat::{
         batch::{Head, Reader},
-        charge::charge_bytes,
         event::Event,
         frames::{ANNOUNCEMENTS, Frame},
-        hub::{Action, Chunk, Hub, Rules},
+        hub::{Action, Chunk, Hub, HubConfig},
         member::{EndCause, SessionId},
-        message::RunId,
+        message::BootId,
         names::{RoomName, Target},
+        recv_buffer::charge_bytes,
         refusal::Refusal,
         reply::{Page, Reply, StreamInfo},
         request::{Follow, HistoryRequest, Request, SessionRequest},
         rules::Role,
         store::{Entry, Fetch, Fetched, Question, Record, StreamKey},
-        stream_id::{Channel, ChannelKey, StreamLabel, StreamTag},
+        stream_id::{Channel, ChannelKey, StreamId, StreamLabel},
     },
     limits::{
         FRAME_BYTES_MAX, FRAME_COST_BYTES, FRAME_HEADER_BYTES, OUTPUT_BYTES_HIGH,
@@ -153,7 +153,7 @@ impl Conn {
 /// One boot of the server.
 pub struct Server {
     pub hub: Hub,
-    pub run: RunId,
+    pub run: BootId,
     pub conns: Vec<Conn>,
     next_session: u64,
     pub storing: Option<(u64, Vec<Record>, Vec<Entry>)>,
@@ -174,7 +174,7 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn new(hub: Hub, run: RunId) -> Self {
+    pub fn new(hub: Hub, run: BootId) -> Self {
         Self {
             hub,
             run,
@@ -466,7 +466,7 @@ impl World {
             self.book_request(id, uid, request);
             for (session, process, tag) in removed {
                 self.server.shut_out.insert((process, tag));
-                self.book_leaves(session, StreamTag(tag));
+                self.book_leaves(session, StreamId(tag));
             }
         }
     }
@@ -549,7 +549,7 @@ impl World {
         self.checker.place(Key::Room(room.clone(), run))
     }
 
-    fn book_leaves(&mut self, id: SessionId, tag: StreamTag) {
+    fn book_leaves(&mut self, id: SessionId, tag: StreamId) {
         let room = self.server.tags.get(&tag.0).map(|place| self.checker.key(*place).clone());
         let Some(conn) = self.server.conn_mut(id) else { return };
         conn.streams.retain(|of| *of != tag.0);
@@ -718,7 +718,7 @@ impl World {
         }
     }
 
-    fn new_key(&mut self, tag: StreamTag) -> ChannelKey {
+    fn new_key(&mut self, tag: StreamId) -> ChannelKey {
         self.keys += 1;
         let mut bytes = [7; 32];
         bytes[..4].copy_from_slice(&self.keys.to_le_bytes());
@@ -869,7 +869,7 @@ impl World {
 
     // ---- messages ----------------------------------------------------------------------------
 
-    fn publish(&mut self, tag: StreamTag, body: &[u8]) {
+    fn publish(&mut self, tag: StreamId, body: &[u8]) {
         let Some((key, sealer)) = self.server.sealers.get_mut(&tag.0) else { return };
         let key = *key;
         let mut datagram = Vec::with_capacity(body.len() + 32);
@@ -1157,7 +1157,7 @@ pub fn page(room: &RoomName, last: u64) -> Request {
     })
 }
 
-pub fn rules_of(run: RunId) -> Rules {
+pub fn rules_of(run: BootId) -> HubConfig {
     // Each world is played again from its seed alone.
-    Rules { secret: [run.0.into(), 0], ..Rules::new(run, 1, frame::batch_header) }
+    HubConfig { secret: [run.0.into(), 0], ..HubConfig::new(run, 1, frame::batch_header) }
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use moot::{
     chat::{
-        charge::charge_bytes,
         clock::Now,
         frames::Hello,
         hub::{Hub, Rates},
         member::{EndCause, Kind, Level, Peer, SessionId},
-        message::{Message, RunId, StreamName},
+        message::{BootId, Message, StreamName},
         names::{Label, RoomName, Target},
+        recv_buffer::charge_bytes,
         refusal::RefusalCode,
         reply::Reply,
         request::{Announce, Follow, Request, SessionRequest},
@@ -197,7 +197,7 @@ impl World {
             })
             .collect();
         let last = if random.permille(300) { 5 } else { 0 };
-        let run = RunId(seed as u32 ^ 0x5eed);
+        let run = BootId(seed as u32 ^ 0x5eed);
         let hub = Hub::new(rules_of(run));
         let mut checker = Checker::new();
         checker.backlog_is_small = rules.small_backlog;
@@ -249,7 +249,7 @@ impl World {
     /// A server begins with what the store has.
     fn boot(&mut self) {
         self.boots += 1;
-        let run = RunId(self.server.run.0.wrapping_add(1));
+        let run = BootId(self.server.run.0.wrapping_add(1));
         let mut rules = rules_of(run);
         rules.host = self.rules.host;
         rules.broadcast = self.rules.broadcast;
@@ -524,7 +524,7 @@ impl World {
         conn.up.push_back((due, Up::Bytes(bytes)));
     }
 
-    fn place(&mut self, uid: u32, stream: &StreamName, run: Option<RunId>) -> Place {
+    fn place(&mut self, uid: u32, stream: &StreamName, run: Option<BootId>) -> Place {
         let key = match stream {
             StreamName::Room(room) => Key::Room(room.clone(), run),
             StreamName::Direct(user) => {

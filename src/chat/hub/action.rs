@@ -6,9 +6,9 @@ use crate::chat::{
     event::Event,
     frames::Frame,
     member::SessionId,
-    roster::Row,
+    presence_row::Row,
     store::{Entry, Fetch, Record},
-    stream_id::StreamTag,
+    stream_id::StreamId,
 };
 
 /// One effect for the shell. One closed list; the shell matches it without `_`.
@@ -23,14 +23,14 @@ pub enum Action {
     /// Read from it again.
     Resume(SessionId),
     /// Hand a body (the frame without its header) to the broadcast channel.
-    Publish(StreamTag, Rc<[u8]>),
+    Publish(StreamId, Rc<[u8]>),
     /// Open a broadcast channel for a stream, then call [`super::Hub::channel_opened`].
-    OpenChannel(StreamTag),
+    OpenChannel(StreamId),
     /// Seal what is published in a stream from now on with a fresh key, then call
     /// [`super::Hub::channel_key`]: who was removed has only old ones.
-    NewKey(StreamTag),
+    NewKey(StreamId),
     /// Close a broadcast channel: its stream has no subscriber on it any longer.
-    CloseChannel(StreamTag),
+    CloseChannel(StreamId),
     /// Commit these records and messages in one transaction, then call [`super::Hub::stored`] or
     /// [`super::Hub::store_failed`].
     Store(Vec<Record>, Vec<Entry>),

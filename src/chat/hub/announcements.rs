@@ -2,18 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::quota::{Holding, heaviest};
+use super::accounts::{Holding, heaviest};
 use crate::{
     chat::{
-        announcement::{Acked, Addressee, Gone, NoticeState, Receipt},
+        announcement::{Acked, Addressee, AnnouncementRecord, Gone, Receipt},
         clock::Now,
         member::SessionId,
-        message::NoticeId,
+        message::AnnouncementId,
         names::{RoomName, UserName},
         permutation::Permutation,
         request::Wait,
         store::Record,
-        stream_id::StreamTag,
+        stream_id::StreamId,
     },
     faults::{Fault, planted},
     limits::{
@@ -46,7 +46,7 @@ pub(super) struct Watch {
 /// One announcement, and what is only of this run.
 #[derive(Debug)]
 pub(super) struct Posted {
-    pub(super) state: NoticeState,
+    pub(super) state: AnnouncementRecord,
     /// Place of each session among the recipients.
     pub(super) by_session: HashMap<SessionId, usize>,
     pub(super) watch: Option<Watch>,
@@ -63,7 +63,7 @@ pub(super) struct Posted {
 }
 
 impl Posted {
-    pub(super) fn new(state: NoticeState, watch: Option<Watch>, unstored: Unstored) -> Self {
+    pub(super) fn new(state: AnnouncementRecord, watch: Option<Watch>, unstored: Unstored) -> Self {
         let count = |is: fn(&Addressee) -> bool| {
             state.addressees.iter().filter(|addressee| is(addressee)).count() as u32
         };
@@ -173,7 +173,7 @@ impl Posted {
 /// A scheduled one that waits for its time.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    pub(super) state: NoticeState,
+    pub(super) state: AnnouncementRecord,
     /// Not before this time of the monotonic clock: it could not be stored.
     pub(super) not_before_us: u64,
 }
@@ -181,18 +181,18 @@ pub(super) struct Waiting {
 /// An announcement that has its number and is not published yet.
 #[derive(Debug)]
 pub(super) struct Announcing {
-    pub(super) state: NoticeState,
+    pub(super) state: AnnouncementRecord,
     /// Session and serial number of the request that waits for the answer.
     pub(super) asked: Option<(SessionId, u32)>,
     /// Only to those in this room.
-    pub(super) only: Option<StreamTag>,
+    pub(super) only: Option<StreamId>,
     pub(super) wait: Wait,
     pub(super) report_at: u32,
 }
 
 impl Announcing {
     /// Returns true if it is for the members of a room.
-    pub(super) fn is_for(&self, room: StreamTag) -> bool {
+    pub(super) fn is_for(&self, room: StreamId) -> bool {
         self.only == Some(room)
     }
 }
@@ -236,23 +236,28 @@ impl Announcements {
     }
 
     /// Adds a scheduled announcement; `not_before_us`: microseconds of the monotonic clock.
-    pub(super) fn schedule(&mut self, schedule: u64, state: NoticeState, not_before_us: u64) {
+    pub(super) fn schedule(
+        &mut self,
+        schedule: u64,
+        state: AnnouncementRecord,
+        not_before_us: u64,
+    ) {
         self.scheduled.insert(schedule, Waiting { state, not_before_us });
     }
 
-    pub(super) fn unschedule(&mut self, schedule: u64) -> Option<NoticeState> {
+    pub(super) fn unschedule(&mut self, schedule: u64) -> Option<AnnouncementRecord> {
         self.scheduled.remove(&schedule).map(|waiting| waiting.state)
     }
 
     /// Scheduled announcements, in the order of their times.
-    pub(super) fn scheduled(&self) -> impl Iterator<Item = &NoticeState> {
+    pub(super) fn scheduled(&self) -> impl Iterator<Item = &AnnouncementRecord> {
         let mut all: Vec<_> = self.scheduled.values().map(|w| &w.state).collect();
         all.sort_unstable_by_key(|state| state.order());
         all.into_iter()
     }
 
     /// Takes the scheduled announcements whose time has come, in the order of their times.
-    pub(super) fn take_due(&mut self, now: Now) -> Vec<(u64, NoticeState)> {
+    pub(super) fn take_due(&mut self, now: Now) -> Vec<(u64, AnnouncementRecord)> {
         let is_due = |w: &Waiting| w.state.wall_us <= now.wall_us && now.mono_us >= w.not_before_us;
         let due = self.scheduled.iter().filter(|(_, w)| is_due(w));
         let mut due: Vec<_> = due.map(|(schedule, w)| (w.state.order(), *schedule)).collect();
@@ -277,14 +282,14 @@ impl Announcements {
     }
 
     /// The room whose members alone get an announcement that is not published yet.
-    pub(super) fn room_of_begun(&self, number: u64) -> Option<StreamTag> {
+    pub(super) fn room_of_begun(&self, number: u64) -> Option<StreamId> {
         self.committing.get(&number)?.only
     }
 
     // ---- published ---------------------------------------------------------------------------
 
     /// Adds a published announcement, to be stored at once.
-    pub(super) fn publish(&mut self, number: u64, state: NoticeState, watch: Option<Watch>) {
+    pub(super) fn publish(&mut self, number: u64, state: AnnouncementRecord, watch: Option<Watch>) {
         let recipients = state.addressees.iter().enumerate();
         let by_session = recipients.map(|(at, a)| (a.member.session, at)).collect();
         let posted = Posted { by_session, ..Posted::new(state, watch, Unstored::All) };
@@ -322,10 +327,10 @@ impl Announcements {
     }
 
     /// An announcement by its id: published, with its receipt, or scheduled.
-    pub(super) fn find(&self, id: NoticeId) -> Option<Result<&Posted, &NoticeState>> {
+    pub(super) fn find(&self, id: AnnouncementId) -> Option<Result<&Posted, &AnnouncementRecord>> {
         match id {
-            NoticeId::Number(number) => self.get(number).map(Ok),
-            NoticeId::Scheduled(schedule) => {
+            AnnouncementId::Number(number) => self.get(number).map(Ok),
+            AnnouncementId::Scheduled(schedule) => {
                 let scheduled = self.scheduled.get(&schedule).map(|w| Err(&w.state));
                 let published = self.published().find(|p| p.state.schedule == Some(schedule));
                 scheduled.or(published.map(Ok))
@@ -402,16 +407,16 @@ impl Announcements {
     }
 
     /// Forgets all announcements for a room that is deleted.
-    pub(super) fn forget_room(&mut self, room: &RoomName) -> (Vec<NoticeId>, Vec<Covered>) {
-        let of_room = |state: &NoticeState| state.room.as_ref() == Some(room);
+    pub(super) fn forget_room(&mut self, room: &RoomName) -> (Vec<AnnouncementId>, Vec<Covered>) {
+        let of_room = |state: &AnnouncementRecord| state.room.as_ref() == Some(room);
         let published = self.published.iter().filter(|(_, p)| of_room(&p.state));
         let published: Vec<_> = published.map(|(number, _)| *number).collect();
         let covered = published.iter().filter_map(|number| self.forget(*number)).collect();
         let scheduled = self.scheduled.iter().filter(|(_, w)| of_room(&w.state));
         let scheduled: Vec<_> = scheduled.map(|(schedule, _)| *schedule).collect();
         self.scheduled.retain(|schedule, _| !scheduled.contains(schedule));
-        let published = published.into_iter().map(NoticeId::Number);
-        (published.chain(scheduled.into_iter().map(NoticeId::Scheduled)).collect(), covered)
+        let published = published.into_iter().map(AnnouncementId::Number);
+        (published.chain(scheduled.into_iter().map(AnnouncementId::Scheduled)).collect(), covered)
     }
 
     // ---- receipts ----------------------------------------------------------------------------
@@ -435,11 +440,15 @@ impl Announcements {
     /// A session left a room: announcements for it that have not reached the session will not reach
     /// it.
     pub(super) fn left_room(&mut self, id: SessionId, room: &RoomName) -> Vec<Covered> {
-        let is_for_room = |state: &NoticeState| state.room.as_ref() == Some(room);
+        let is_for_room = |state: &AnnouncementRecord| state.room.as_ref() == Some(room);
         self.lost(|state| is_for_room(state) && !planted(Fault::LeaverStaysRecipient), id)
     }
 
-    fn lost(&mut self, is_meant: impl Fn(&NoticeState) -> bool, id: SessionId) -> Vec<Covered> {
+    fn lost(
+        &mut self,
+        is_meant: impl Fn(&AnnouncementRecord) -> bool,
+        id: SessionId,
+    ) -> Vec<Covered> {
         let meant = self.published.iter_mut().filter(|(_, posted)| is_meant(&posted.state));
         let news = meant.filter_map(|(number, posted)| posted.lose(id).then_some(*number));
         let news: Vec<_> = news.collect();
@@ -493,7 +502,7 @@ impl Announcements {
     }
 
     /// Adds an announcement of an earlier run.
-    pub(super) fn restore(&mut self, mut state: NoticeState) {
+    pub(super) fn restore(&mut self, mut state: AnnouncementRecord) {
         // Sessions of another run may have had the same numbers as those of this one.
         let mut from = (*state.from).clone();
         from.session = SessionId(0);

@@ -16,10 +16,10 @@ use std::collections::BTreeSet;
 
 use super::{
     Action, Hub,
+    accounts::Holding,
     instances::InstanceKey,
     job::{JobKey, Outcome, Queue, Sender, State},
-    quota::Holding,
-    stream::Topic,
+    stream::StreamKind,
     work_queue::Early,
 };
 use crate::{
@@ -33,7 +33,7 @@ use crate::{
         reply::Reply,
         request::Answering,
         store::Entry,
-        stream_id::StreamTag,
+        stream_id::StreamId,
     },
     faults::{Fault, planted},
     limits::{
@@ -92,7 +92,7 @@ impl Hub {
     }
 
     /// Messages of a stream were published: answers the requests that waited for them.
-    pub(super) fn jobs_published(&mut self, now: Now, tag: StreamTag) {
+    pub(super) fn jobs_published(&mut self, now: Now, tag: StreamId) {
         let head = self.stream(tag).backlog.head();
         while let Some((key, _)) = self.asking.early.range((tag, 0)..=(tag, head)).next() {
             let key = *key;
@@ -111,7 +111,7 @@ impl Hub {
     }
 
     /// Sequence numbers of a stream above `numbered` are free again: nothing may refer to them.
-    pub(super) fn jobs_not_stored(&mut self, tag: StreamTag, why: &str) {
+    pub(super) fn jobs_not_stored(&mut self, tag: StreamId, why: &str) {
         let numbered = self.stream(tag).numbered;
         let freed = (tag, numbered + 1)..=(tag, u64::MAX);
         while let Some((key, _)) = self.asking.early.range(freed.clone()).next() {
@@ -273,7 +273,8 @@ impl Hub {
     fn may_work(&self, id: SessionId, answering: &Answering) -> Result<(), Refusal> {
         let Answering { stream: tag, queue, jobs, holding, done } = answering;
         let (tag, session) = (*tag, &self.sessions[&id]);
-        let is_room = self.known_stream(tag).is_some_and(|s| matches!(s.topic, Topic::Room { .. }));
+        let is_room =
+            self.known_stream(tag).is_some_and(|s| matches!(s.topic, StreamKind::Room { .. }));
         if !is_room || session.sub_key(tag).is_none() {
             return refuse(RefusalCode::Absent, "join the room before taking its jobs");
         }
@@ -294,7 +295,7 @@ impl Hub {
 
     /// Checks that a session works for no other queue of a room, and that a new worker is within
     /// the share of its account.
-    fn may_join_queue(&self, id: SessionId, tag: StreamTag, queue: &Queue) -> Result<(), Refusal> {
+    fn may_join_queue(&self, id: SessionId, tag: StreamId, queue: &Queue) -> Result<(), Refusal> {
         let board = &self.asking.board;
         if let Some(worker) = board.worker(tag, id) {
             if worker.queue() == queue {
@@ -325,7 +326,7 @@ impl Hub {
     pub(super) fn take(
         &mut self,
         id: SessionId,
-        tag: StreamTag,
+        tag: StreamId,
         seq: u64,
     ) -> Result<Reply, Refusal> {
         let instance = self.sessions[&id].instance;
@@ -392,7 +393,7 @@ impl Hub {
     }
 
     /// A reply to a message is committed: if that is a job of this client instance, it is done.
-    pub(super) fn replied(&mut self, instance: InstanceKey, tag: StreamTag, seq: u64) {
+    pub(super) fn replied(&mut self, instance: InstanceKey, tag: StreamId, seq: u64) {
         let board = &mut self.asking.board;
         if let Some(session) = self.instances.session_of(instance) {
             board.set_worker(tag, session, |worker| worker.record(seq, true));
@@ -419,7 +420,7 @@ impl Hub {
 
     /// A session left a room: the jobs that it sent there end, the jobs that it has go to other
     /// workers.
-    pub(super) fn asking_parted(&mut self, id: SessionId, tag: StreamTag, cause: EndCause) {
+    pub(super) fn asking_parted(&mut self, id: SessionId, tag: StreamId, cause: EndCause) {
         let Some(session) = self.sessions.get(&id) else { return };
         let (instance, member) = (session.instance, (*session.member).clone());
         // A connection may break and come back; a process that has ended does not.
@@ -484,7 +485,7 @@ impl Hub {
     }
 
     /// A room is deleted, with its jobs and workers.
-    pub(super) fn asking_room_gone(&mut self, tag: StreamTag) {
+    pub(super) fn asking_room_gone(&mut self, tag: StreamId) {
         self.asking.board.remove_room(tag);
     }
 

@@ -7,7 +7,7 @@ use crate::chat::{
     refusal::{Refusal, RefusalCode, refuse},
     reply::{AuditInfo, Reply},
     store::{Audit, Record},
-    stream_id::StreamTag,
+    stream_id::StreamId,
 };
 
 /// Entries in one answer.
@@ -27,7 +27,7 @@ impl Hub {
     }
 
     /// Notes an act of a user who has no right to it in the room itself, only on the server.
-    pub(super) fn audit_by_office(&mut self, now: Now, uid: u32, tag: StreamTag, act: String) {
+    pub(super) fn audit_by_office(&mut self, now: Now, uid: u32, tag: StreamId, act: String) {
         if !self.leads_by_its_rules(uid, tag) {
             self.audit(now, uid, act);
         }

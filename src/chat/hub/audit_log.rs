@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::quota::heaviest;
+use super::accounts::heaviest;
 use crate::{
     chat::store::Audit,
     limits::{AUDIT_KEPT_MAX, AUDIT_PER_USER_MAX},

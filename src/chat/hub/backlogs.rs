@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BinaryHeap};
 
 use super::{
-    stream::{Stream, Topic},
+    stream::{Stream, StreamKind},
     streams::Streams,
 };
 use crate::{
-    chat::stream_id::StreamTag,
+    chat::stream_id::StreamId,
     faults::{Fault, planted},
 };
 
@@ -18,7 +18,7 @@ const SLICE_BYTES: usize = 128 * 1024;
 #[derive(Default)]
 struct Holder {
     bytes: usize,
-    backlogs: BinaryHeap<(usize, StreamTag)>,
+    backlogs: BinaryHeap<(usize, StreamId)>,
 }
 
 impl Streams {
@@ -73,9 +73,9 @@ impl Stream {
     /// The user whose share a backlog is: who made the room or began the conversation.
     fn payer(&self) -> Option<u32> {
         match &self.topic {
-            Topic::Announcements => None,
-            Topic::Room { creator_uid, .. } => Some(*creator_uid),
-            Topic::Conversation { low, begun_by, .. } => Some(begun_by.unwrap_or(*low)),
+            StreamKind::Announcements => None,
+            StreamKind::Room { creator_uid, .. } => Some(*creator_uid),
+            StreamKind::Conversation { low, begun_by, .. } => Some(begun_by.unwrap_or(*low)),
         }
     }
 
@@ -99,14 +99,14 @@ mod tests {
 
     const TEXT_BYTES: usize = 10_000;
 
-    fn memory(scene: &mut Scene, uid: u32, name: &str) -> StreamTag {
+    fn memory(scene: &mut Scene, uid: u32, name: &str) -> StreamId {
         let (history, private, read_only) = (false, false, false);
         let create = Request::CreateRoom { room: room(name), history, private, read_only };
         scene.request(uid, create).unwrap();
         scene.hub.room_tag(&room(name)).unwrap()
     }
 
-    fn say(scene: &mut Scene, uid: u32, counter: u64, tag: StreamTag) {
+    fn say(scene: &mut Scene, uid: u32, counter: u64, tag: StreamId) {
         scene.say(session(uid), counter, Destination::Stream(tag), &"x".repeat(TEXT_BYTES));
         scene.settle();
     }
@@ -116,7 +116,7 @@ mod tests {
     }
 
     /// A server for 1 MiB of backlogs, and a room of `ann` with 20 messages.
-    fn scene() -> (Scene, StreamTag) {
+    fn scene() -> (Scene, StreamId) {
         let mut scene = Scene::with_rules(false, |rules| {
             (rules.backlog_total_bytes_max, rules.host) = (1 << 20, true);
         });

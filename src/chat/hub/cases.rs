@@ -2,14 +2,14 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of answer")]
 
-use super::{Action, Hub, Rules};
+use super::{Action, Hub, HubConfig};
 use crate::{
     chat::{
         clock::Now,
         event::Event,
         frames::{ANNOUNCEMENTS, Destination, Frame, Hello, Line, Report, Submit},
         member::{Kind, Level, Peer, SessionId},
-        message::RunId,
+        message::BootId,
         names::{RoomName, Target, UserName},
         refusal::{Refusal, RefusalCode},
         reply::Reply,
@@ -28,7 +28,7 @@ const USERS: [&str; 8] = ["root", "carol", "ann", "olga", "mia", "max", "ben", "
 /// room; an operator of the room; a member; one that is muted; one that is banned; a stranger. All
 /// but the last are invited where that is needed.
 fn hub(private: bool, read_only: bool) -> Hub {
-    let mut hub = Hub::new(Rules::new(RunId(1), 0, |_| [0; FRAME_HEADER_BYTES]));
+    let mut hub = Hub::new(HubConfig::new(BootId(1), 0, |_| [0; FRAME_HEADER_BYTES]));
     hub.set_rights(1, Rights::OPERATOR);
     for (uid, user) in (0..).zip(USERS) {
         let peer = Peer { uid, user: UserName::new(user).unwrap(), pid: 100 + uid, start: 0 };
@@ -345,8 +345,8 @@ fn announcement_to_a_private_room_stays_in_the_room() {
     assert!(sent);
 }
 
-fn moot_notice(number: u64) -> crate::chat::message::NoticeId {
-    crate::chat::message::NoticeId::Number(number)
+fn moot_notice(number: u64) -> crate::chat::message::AnnouncementId {
+    crate::chat::message::AnnouncementId::Number(number)
 }
 
 /// Counts removals, and the notices of invitations that members received.

@@ -4,9 +4,9 @@ use rustc_hash::FxHashMap;
 
 use super::{
     Action, Hub,
+    accounts::AccountId,
     commits::{Failed, LateReply},
     pending::{EntryDraft, Pending},
-    quota::AccountId,
 };
 use crate::{
     chat::{
@@ -16,7 +16,7 @@ use crate::{
         refusal::{Refusal, RefusalCode},
         reply::Reply,
         store::{Entry, Record, StreamKey},
-        stream_id::StreamTag,
+        stream_id::StreamId,
     },
     faults::{Fault, planted},
     limits::{COMMIT_MESSAGES_COMPETING_MAX, COMMIT_MESSAGES_EACH_MIN},
@@ -59,7 +59,7 @@ impl Hub {
 
     /// Chooses everything for the next transaction; returns the streams whose messages it has, or
     /// nothing if there is nothing to commit.
-    fn choose_all(&mut self, are_records_due: bool) -> Option<Vec<StreamTag>> {
+    fn choose_all(&mut self, are_records_due: bool) -> Option<Vec<StreamId>> {
         if self.commits.streams().len() == 0 && !self.commits.has_filling(are_records_due) {
             if self.commits.records().is_empty() {
                 // Those that were counted were not needed.
@@ -73,7 +73,7 @@ impl Hub {
 
     /// Chooses a part after several failures: records if they are due, else the messages of streams
     /// that can be stored without them, or of one stream with its records.
-    fn choose_part(&mut self, are_records_due: bool) -> Option<Vec<StreamTag>> {
+    fn choose_part(&mut self, are_records_due: bool) -> Option<Vec<StreamId>> {
         if are_records_due {
             // An announcement and its state are stored together.
             let waits = self.stream(ANNOUNCEMENTS).in_flight.uncommitted.is_empty();
@@ -92,13 +92,13 @@ impl Hub {
             self.give_late(replies);
             return None;
         };
-        let needs_record = |tag: StreamTag| {
+        let needs_record = |tag: StreamId| {
             let key = &self.stream(tag).key;
             self.commits.records().iter().any(|record| record.is_needed_by(key))
         };
         // Streams that need a record go alone: the others do not fail with them.
         let alone = needs_record(front);
-        let goes = |tag: &StreamTag| if alone { *tag == front } else { !needs_record(*tag) };
+        let goes = |tag: &StreamId| if alone { *tag == front } else { !needs_record(*tag) };
         let goes: Vec<_> = self.commits.streams().filter(goes).collect();
         let keys: Vec<_> = goes.iter().map(|tag| self.stream_key(*tag)).collect();
         self.commits.choose(|record| keys.iter().any(|key| record.is_needed_by(key)));
@@ -106,7 +106,7 @@ impl Hub {
     }
 
     /// The messages of these streams that go into the next transaction.
-    fn entries_to_commit(&mut self, tags: &[StreamTag]) -> Vec<Entry> {
+    fn entries_to_commit(&mut self, tags: &[StreamId]) -> Vec<Entry> {
         let mut entries = Vec::new();
         // While several users send, none waits long for the messages of others: each user has a
         // part of a transaction, over all the rooms that they send to.
@@ -214,7 +214,7 @@ impl Hub {
     /// (numbers, bytes in flight, counters, figures) is as it was before they came, and each sender
     /// is notified. Later ones go with them, because their numbers follow. Only the rate limit
     /// still counts them: a user whose messages fail may not send more of them.
-    fn take_back(&mut self, now: Now, tag: StreamTag, why: &str) {
+    fn take_back(&mut self, now: Now, tag: StreamId, why: &str) {
         let stream = self.stream_mut(tag);
         stream.in_flight.committing = 0;
         let refused = Vec::from(std::mem::take(&mut stream.in_flight.uncommitted));
@@ -274,7 +274,7 @@ impl Hub {
     }
 
     /// Gives back what messages that were published or refused took.
-    pub(super) fn release(&mut self, tag: StreamTag, done: &[Pending]) {
+    pub(super) fn release(&mut self, tag: StreamId, done: &[Pending]) {
         let mut all = 0;
         for of_one in done.chunk_by(|a, b| a.account == b.account) {
             let bytes = of_one.iter().map(|pending| pending.bytes).sum();

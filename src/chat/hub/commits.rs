@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use rustc_hash::FxHashMap;
 
 use super::{
+    accounts::{Holding, share},
     pending::Pending,
-    quota::{Holding, share},
 };
 use crate::{
     chat::{
@@ -15,7 +15,7 @@ use crate::{
         reply::Reply,
         request::Request,
         store::{Record, still_to_be_kept},
-        stream_id::StreamTag,
+        stream_id::StreamId,
     },
     faults::{Fault, planted},
     limits::{RECORDS_RETRY_MS, WILLS_UNSAID_MAX},
@@ -41,7 +41,7 @@ pub(super) struct Held {
     pub(super) session: SessionId,
     pub(super) serial: u32,
     pub(super) request: Request,
-    pub(super) room: StreamTag,
+    pub(super) room: StreamId,
 }
 
 /// Replies and receipts that a failed transaction leaves.
@@ -63,7 +63,7 @@ pub(super) struct Commits {
     /// Records were left for a later transaction.
     leaves_records: bool,
     /// Streams with messages to commit, in the order of their turns.
-    streams: VecDeque<StreamTag>,
+    streams: VecDeque<StreamId>,
     /// Failed transactions since records and messages were last stored together.
     failures: u32,
     /// Time from which failed records are tried again, microseconds.
@@ -72,7 +72,7 @@ pub(super) struct Commits {
     waiting: FxHashMap<SessionId, usize>,
     held: Vec<Held>,
     /// Last wills whose commits failed, and their rooms.
-    failed_wills: Vec<(StreamTag, Pending)>,
+    failed_wills: Vec<(StreamId, Pending)>,
 }
 
 impl Commits {
@@ -84,7 +84,7 @@ impl Commits {
     }
 
     /// Adds a stream that has messages to commit, after the others.
-    pub(super) fn add_stream(&mut self, tag: StreamTag) {
+    pub(super) fn add_stream(&mut self, tag: StreamId) {
         self.streams.push_back(tag);
     }
 
@@ -189,7 +189,7 @@ impl Commits {
     }
 
     /// Streams with messages to commit, in the order of their turns.
-    pub(super) fn streams(&self) -> impl ExactSizeIterator<Item = StreamTag> {
+    pub(super) fn streams(&self) -> impl ExactSizeIterator<Item = StreamId> {
         self.streams.iter().copied()
     }
 
@@ -244,7 +244,7 @@ impl Commits {
     }
 
     /// Streams of the transaction that ended, and those that wait for the next one.
-    pub(super) fn take_streams(&mut self) -> VecDeque<StreamTag> {
+    pub(super) fn take_streams(&mut self) -> VecDeque<StreamId> {
         std::mem::take(&mut self.streams)
     }
 
@@ -284,7 +284,7 @@ impl Commits {
 
     /// Keeps a last will whose commit failed, unless its user has their share of them; returns what
     /// is not kept.
-    pub(super) fn keep_will(&mut self, tag: StreamTag, pending: Pending) -> Option<Pending> {
+    pub(super) fn keep_will(&mut self, tag: StreamId, pending: Pending) -> Option<Pending> {
         let uid = |pending: &Pending| pending.entry.from.uid;
         let kept = self.failed_wills.iter().map(|(_, pending)| (uid(pending), 1));
         let holding = Holding::of(uid(&pending), kept);
@@ -298,7 +298,7 @@ impl Commits {
     }
 
     /// Last wills that are to be sent again now.
-    pub(super) fn take_wills(&mut self, now_us: u64) -> Vec<(StreamTag, Pending)> {
+    pub(super) fn take_wills(&mut self, now_us: u64) -> Vec<(StreamId, Pending)> {
         match now_us < self.retry_at_us {
             true => Vec::new(),
             false => std::mem::take(&mut self.failed_wills),

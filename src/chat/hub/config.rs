@@ -2,17 +2,17 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 
-use super::quota::Rates;
+use super::accounts::Rates;
 use crate::{
-    chat::{message::RunId, names::RoomName, rules::Policy},
+    chat::{message::BootId, names::RoomName, rules::Policy},
     limits,
 };
 
 /// Settings of a hub, from the operator and the machine.
 #[derive(Debug, Clone)]
-pub struct Rules {
+pub struct HubConfig {
     /// This run of the server.
-    pub run: RunId,
+    pub run: BootId,
     /// Key of ids that can't be guessed: random, and never sent.
     pub secret: [u64; 2],
     /// The user id that the server runs as; with root an operator of every room.
@@ -55,10 +55,10 @@ pub struct Rules {
     pub batch_header: fn(usize) -> [u8; limits::FRAME_HEADER_BYTES],
 }
 
-impl Rules {
+impl HubConfig {
     /// The defaults of `limits`, for a user's own server.
     #[must_use]
-    pub fn new(run: RunId, owner_uid: u32, batch_header: fn(usize) -> [u8; 8]) -> Self {
+    pub fn new(run: BootId, owner_uid: u32, batch_header: fn(usize) -> [u8; 8]) -> Self {
         let random = RandomState::new();
         Self {
             run,

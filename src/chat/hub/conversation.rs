@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use super::{
     Hub,
     sessions::Session,
-    stream::{Stream, Topic},
+    stream::{Stream, StreamKind},
 };
 use crate::{
     chat::{
@@ -19,7 +19,7 @@ use crate::{
         refusal::{Refusal, RefusalCode, refuse},
         reply::{Reply, StreamInfo},
         request::Begin,
-        stream_id::{StreamLabel, StreamTag},
+        stream_id::{StreamId, StreamLabel},
     },
     faults::{Fault, planted},
     limits::CONVERSATIONS_PER_USER_MAX,
@@ -31,20 +31,20 @@ const SUBSCRIBED_COST_TOLD: usize = 8;
 impl Hub {
     /// Returns the stream that a user means by an id, if it exists and the user may know of it. The
     /// one way from an id that a client names to a stream that it does not follow.
-    pub(super) fn stream_of(&self, uid: u32, tag: StreamTag) -> Option<StreamTag> {
+    pub(super) fn stream_of(&self, uid: u32, tag: StreamId) -> Option<StreamId> {
         if let Some(other) = self.promised_to(uid, tag) {
             return self.directory.conversations.get(uid, other);
         }
         let is_known = match &self.known_stream(tag)?.topic {
-            Topic::Room { .. } => self.exists_for(uid, tag) || planted(Fault::HiddenRoomNamed),
-            Topic::Conversation { low, high, .. } => uid == *low || uid == *high,
-            Topic::Announcements => false,
+            StreamKind::Room { .. } => self.exists_for(uid, tag) || planted(Fault::HiddenRoomNamed),
+            StreamKind::Conversation { low, high, .. } => uid == *low || uid == *high,
+            StreamKind::Announcements => false,
         };
         is_known.then_some(tag)
     }
 
     /// The other user of a conversation that a user opened under an id.
-    pub(super) fn promised_to(&self, uid: u32, tag: StreamTag) -> Option<u32> {
+    pub(super) fn promised_to(&self, uid: u32, tag: StreamId) -> Option<u32> {
         let (own, other) = self.directory.conversations.promised(tag)?;
         (own == uid).then_some(other)
     }
@@ -85,7 +85,7 @@ impl Hub {
         refuse(RefusalCode::Failed, text)
     }
 
-    fn promised_tag(&mut self, own: u32, other: u32) -> Result<StreamTag, Refusal> {
+    fn promised_tag(&mut self, own: u32, other: u32) -> Result<StreamId, Refusal> {
         if let Some(tag) = self.directory.conversations.promise_of(own, other) {
             return Ok(tag);
         }
@@ -95,7 +95,7 @@ impl Hub {
     }
 
     /// Returns the conversation of a user with another one; it begins now if there is none.
-    pub(super) fn conversation(&mut self, own: u32, other: u32) -> Result<StreamTag, Refusal> {
+    pub(super) fn conversation(&mut self, own: u32, other: u32) -> Result<StreamId, Refusal> {
         if let Some(tag) = self.directory.conversations.get(own, other) {
             return Ok(tag);
         }
@@ -113,7 +113,7 @@ impl Hub {
     }
 
     /// Subscribes the sessions that follow all conversations of their users to a new one.
-    fn follow_new_conversation(&mut self, tag: StreamTag, (low, high): (u32, u32)) {
+    fn follow_new_conversation(&mut self, tag: StreamId, (low, high): (u32, u32)) {
         let of_low = self.sessions_of(low).filter(|s| s.directs.take_from(high));
         let of_high = self.sessions_of(high).filter(|s| low != high && s.directs.take_from(low));
         let ids: Vec<_> = of_low.chain(of_high).map(|s| s.member.session).collect();
@@ -124,8 +124,8 @@ impl Hub {
 
     /// Subscribes sessions with more conversations than they may follow to one in which something
     /// is said now.
-    pub(super) fn follow_crowded(&mut self, tag: StreamTag) {
-        let Topic::Conversation { low, high, .. } = self.stream(tag).topic else { return };
+    pub(super) fn follow_crowded(&mut self, tag: StreamId) {
+        let StreamKind::Conversation { low, high, .. } = self.stream(tag).topic else { return };
         let crowded = |uid| self.directory.conversations.crowded(uid);
         let ids: BTreeSet<_> = crowded(low).chain(crowded(high)).collect();
         for id in ids {
@@ -143,7 +143,7 @@ impl Hub {
 
     /// Subscribes a session to a conversation from its next message on, in the place of an idle one
     /// if need be.
-    fn follow_spoken(&mut self, id: SessionId, tag: StreamTag) {
+    fn follow_spoken(&mut self, id: SessionId, tag: StreamId) {
         self.make_room_for(id, tag);
         if self.may_subscribe(id, Some(tag)).is_ok() {
             let (next, new_run) = self.subscribe(id, tag, Begin::Now, self.clock.turn.mono_us);
@@ -156,7 +156,7 @@ impl Hub {
 
     /// Has a session that follows as much as it may leave the conversation that was idle for
     /// longest and of which it has everything: it comes back with the next message there.
-    pub(super) fn make_room_for(&mut self, id: SessionId, tag: StreamTag) {
+    pub(super) fn make_room_for(&mut self, id: SessionId, tag: StreamId) {
         if self.may_subscribe(id, Some(tag)).is_ok() {
             return;
         }
@@ -165,7 +165,7 @@ impl Hub {
         let idle = session.subs.iter().filter_map(|(of, key)| {
             let stream = self.stream(*of);
             let has_all = stream.subs[*key].acked == stream.numbered;
-            let is_conversation = matches!(stream.topic, Topic::Conversation { .. });
+            let is_conversation = matches!(stream.topic, StreamKind::Conversation { .. });
             (is_conversation && has_all).then_some((stream.published_us, *of))
         });
         if let Some((_, idle)) = idle.min() {
@@ -176,9 +176,9 @@ impl Hub {
 
     /// Frees a conversation in which nothing was said and that no session follows. Its promises
     /// stay.
-    pub(super) fn free_conversation(&mut self, tag: StreamTag) {
+    pub(super) fn free_conversation(&mut self, tag: StreamId) {
         let Some(stream) = self.known_stream(tag) else { return };
-        let Topic::Conversation { low, high, begun_by } = stream.topic else { return };
+        let StreamKind::Conversation { low, high, begun_by } = stream.topic else { return };
         if stream.numbered == 0 && stream.subs.is_empty() {
             self.streams.remove(tag);
             self.directory.conversations.remove((low, high), begun_by);
@@ -203,7 +203,7 @@ mod tests {
         Target::User { user: user(uid), label: None }
     }
 
-    fn open(scene: &mut Scene, uid: u32, other: u32) -> StreamTag {
+    fn open(scene: &mut Scene, uid: u32, other: u32) -> StreamId {
         match scene.request(uid, Request::Open { target: direct(other) }) {
             Ok(Reply::Opened(info)) => info.tag,
             other => panic!("{other:?}"),
@@ -321,7 +321,7 @@ mod tests {
 
     /// Opens a session of `mia` that has as many conversations as the user, more than it may
     /// follow.
-    fn crowded(scene: &mut Scene, conversations: u32) -> Vec<StreamTag> {
+    fn crowded(scene: &mut Scene, conversations: u32) -> Vec<StreamId> {
         for n in 0..conversations {
             let name = UserName::of_uid(100_000 + n);
             scene.hub.learn_user(name, 100_000 + n);

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use rustc_hash::FxHashMap;
 
 use crate::{
-    chat::{member::SessionId, stream_id::StreamTag},
+    chat::{member::SessionId, stream_id::StreamId},
     limits::CONVERSATIONS_PER_USER_MAX,
 };
 
 /// Id of a conversation that may not exist.
 #[derive(Debug)]
 struct Promise {
-    tag: StreamTag,
+    tag: StreamId,
     /// Number of the promise: the oldest of a user is broken first.
     number: u64,
 }
@@ -21,12 +21,12 @@ struct Promise {
 #[derive(Debug, Default)]
 pub(super) struct Conversations {
     /// By each of both users, with the other one.
-    streams: BTreeMap<(u32, u32), StreamTag>,
+    streams: BTreeMap<(u32, u32), StreamId>,
     /// Number of conversations that each user has begun.
     begun: FxHashMap<u32, usize>,
     /// By the user who opened them, with the other one.
     promises: BTreeMap<(u32, u32), Promise>,
-    promised: FxHashMap<StreamTag, (u32, u32)>,
+    promised: FxHashMap<StreamId, (u32, u32)>,
     promises_made: u64,
     /// Sessions that follow all conversations of their users, which are more than a session may
     /// follow at a time.
@@ -34,12 +34,12 @@ pub(super) struct Conversations {
 }
 
 impl Conversations {
-    pub(super) fn get(&self, own: u32, other: u32) -> Option<StreamTag> {
+    pub(super) fn get(&self, own: u32, other: u32) -> Option<StreamId> {
         self.streams.get(&(own, other)).copied()
     }
 
     /// Conversations of a user.
-    pub(super) fn of(&self, uid: u32) -> impl Iterator<Item = StreamTag> {
+    pub(super) fn of(&self, uid: u32) -> impl Iterator<Item = StreamId> {
         self.streams.range((uid, 0)..=(uid, u32::MAX)).map(|(_, tag)| *tag)
     }
 
@@ -53,7 +53,7 @@ impl Conversations {
     }
 
     /// Adds a conversation. `begun_by`: none if that is not known.
-    pub(super) fn insert(&mut self, (a, b): (u32, u32), begun_by: Option<u32>, tag: StreamTag) {
+    pub(super) fn insert(&mut self, (a, b): (u32, u32), begun_by: Option<u32>, tag: StreamId) {
         self.streams.insert((a, b), tag);
         self.streams.insert((b, a), tag);
         if let Some(uid) = begun_by {
@@ -76,7 +76,7 @@ impl Conversations {
 
     /// Keeps a promise for a conversation that a user opens; of many the oldest of that user is
     /// forgotten.
-    pub(super) fn promise(&mut self, own: u32, other: u32, tag: StreamTag) {
+    pub(super) fn promise(&mut self, own: u32, other: u32, tag: StreamId) {
         let of_user = || self.promises.range((own, 0)..=(own, u32::MAX));
         if of_user().count() >= CONVERSATIONS_PER_USER_MAX
             && let Some((pair, tag)) =
@@ -91,12 +91,12 @@ impl Conversations {
     }
 
     /// The users of a promised id: who opened it, and the other one.
-    pub(super) fn promised(&self, tag: StreamTag) -> Option<(u32, u32)> {
+    pub(super) fn promised(&self, tag: StreamId) -> Option<(u32, u32)> {
         self.promised.get(&tag).copied()
     }
 
     /// The id that was promised for a conversation.
-    pub(super) fn promise_of(&self, own: u32, other: u32) -> Option<StreamTag> {
+    pub(super) fn promise_of(&self, own: u32, other: u32) -> Option<StreamId> {
         self.promises.get(&(own, other)).map(|promise| promise.tag)
     }
 

@@ -10,13 +10,13 @@ use crate::chat::{
     member::SessionId,
     names::RoomName,
     store::StreamKey,
-    stream_id::{RoomId, StreamTag},
+    stream_id::{RoomId, StreamId},
 };
 
 /// A room that is being deleted, and the request that is answered then.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deletion {
-    pub(super) tag: StreamTag,
+    pub(super) tag: StreamId,
     pub(super) session: SessionId,
     pub(super) serial: u32,
 }
@@ -24,15 +24,15 @@ pub(super) struct Deletion {
 /// Index by which streams are found. See the head of this file.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
-    by_name: BTreeMap<RoomName, StreamTag>,
+    by_name: BTreeMap<RoomName, StreamId>,
     /// By their permanent ids.
-    by_id: FxHashMap<RoomId, StreamTag>,
+    by_id: FxHashMap<RoomId, StreamId>,
     /// Rooms that were created and are not stored yet.
-    unstored: HashSet<StreamTag>,
+    unstored: HashSet<StreamId>,
     /// Rooms to be deleted once nothing is under way in them.
     deletions: Vec<Deletion>,
     /// Streams that get another key before anything more is published.
-    rekeyed: BTreeSet<StreamTag>,
+    rekeyed: BTreeSet<StreamId>,
     pub(super) conversations: Conversations,
     /// Numbers of deleted rooms.
     pub(super) gone: Gone,
@@ -42,7 +42,7 @@ impl Directory {
     // ---- rooms -------------------------------------------------------------------------------
 
     /// Adds a room; `is_stored`: the store knows it.
-    pub(super) fn insert(&mut self, name: RoomName, id: RoomId, tag: StreamTag, is_stored: bool) {
+    pub(super) fn insert(&mut self, name: RoomName, id: RoomId, tag: StreamId, is_stored: bool) {
         self.by_name.insert(name, tag);
         self.by_id.insert(id, tag);
         if !is_stored {
@@ -51,22 +51,22 @@ impl Directory {
     }
 
     /// Removes a deleted room; returns true if it was stored.
-    pub(super) fn remove(&mut self, name: &RoomName, id: RoomId, tag: StreamTag) -> bool {
+    pub(super) fn remove(&mut self, name: &RoomName, id: RoomId, tag: StreamId) -> bool {
         self.by_name.remove(name);
         self.by_id.remove(&id);
         !self.unstored.remove(&tag)
     }
 
-    pub(super) fn room(&self, name: &RoomName) -> Option<StreamTag> {
+    pub(super) fn room(&self, name: &RoomName) -> Option<StreamId> {
         self.by_name.get(name).copied()
     }
 
-    pub(super) fn room_of_id(&self, id: RoomId) -> Option<StreamTag> {
+    pub(super) fn room_of_id(&self, id: RoomId) -> Option<StreamId> {
         self.by_id.get(&id).copied()
     }
 
     /// Rooms in the order of their names.
-    pub(super) fn rooms(&self) -> impl ExactSizeIterator<Item = (&RoomName, StreamTag)> {
+    pub(super) fn rooms(&self) -> impl ExactSizeIterator<Item = (&RoomName, StreamId)> {
         self.by_name.iter().map(|(name, tag)| (name, *tag))
     }
 
@@ -78,7 +78,7 @@ impl Directory {
     }
 
     /// Returns true if a room was created and is not stored yet.
-    pub(super) fn is_unstored(&self, tag: StreamTag) -> bool {
+    pub(super) fn is_unstored(&self, tag: StreamId) -> bool {
         self.unstored.contains(&tag)
     }
 
@@ -88,7 +88,7 @@ impl Directory {
     }
 
     /// The stream that the store has under a key.
-    pub(super) fn stream(&self, key: &StreamKey) -> Option<StreamTag> {
+    pub(super) fn stream(&self, key: &StreamKey) -> Option<StreamId> {
         match key {
             StreamKey::Room(name) => self.room(name),
             StreamKey::Conversation(low, high) => self.conversations.get(*low, *high),
@@ -104,21 +104,21 @@ impl Directory {
     }
 
     /// Returns true if a room is being deleted: it takes nothing new.
-    pub(super) fn is_ending(&self, tag: StreamTag) -> bool {
+    pub(super) fn is_ending(&self, tag: StreamId) -> bool {
         self.deletions.iter().any(|deletion| deletion.tag == tag)
     }
 
     /// Takes the deletions of rooms in which nothing is under way.
-    pub(super) fn take_deletions(&mut self, is_busy: impl Fn(StreamTag) -> bool) -> Vec<Deletion> {
+    pub(super) fn take_deletions(&mut self, is_busy: impl Fn(StreamId) -> bool) -> Vec<Deletion> {
         self.deletions.extract_if(.., |deletion| !is_busy(deletion.tag)).collect()
     }
 
     /// Has a stream get another key.
-    pub(super) fn rekey(&mut self, tag: StreamTag) {
+    pub(super) fn rekey(&mut self, tag: StreamId) {
         self.rekeyed.insert(tag);
     }
 
-    pub(super) fn take_rekeyed(&mut self) -> BTreeSet<StreamTag> {
+    pub(super) fn take_rekeyed(&mut self) -> BTreeSet<StreamId> {
         std::mem::take(&mut self.rekeyed)
     }
 }

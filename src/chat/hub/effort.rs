@@ -2,13 +2,13 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of answer")]
 
-use super::{Action, Hub, Rules, quota::AccountId};
+use super::{Action, Hub, HubConfig, accounts::AccountId};
 use crate::{
     chat::{
         clock::Now,
         frames::{Destination, Frame, Hello, Line, Submit},
         member::{EndCause, Kind, Level, Peer, SessionId},
-        message::RunId,
+        message::BootId,
         names::{RoomName, UserName},
         request::{Announce, Begin, Follow, HistoryRequest, Request},
         rules::Role,
@@ -41,7 +41,8 @@ struct House {
 
 impl House {
     fn new() -> Self {
-        let rules = Rules { host: true, ..Rules::new(RunId(1), 0, |_| [0; FRAME_HEADER_BYTES]) };
+        let rules =
+            HubConfig { host: true, ..HubConfig::new(BootId(1), 0, |_| [0; FRAME_HEADER_BYTES]) };
         Self { hub: Hub::new(rules), last: 0 }
     }
 

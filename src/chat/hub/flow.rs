@@ -1,12 +1,12 @@
 //! Flow: what members reported, who holds the window, who is served how, and what each is owed.
 
-use super::{Hub, quota::AccountId, stream::Stream, subscriber::Delivery};
+use super::{Hub, accounts::AccountId, stream::Stream, subscriber::Delivery};
 use crate::{
     chat::{
         clock::Now,
         frames::{ANNOUNCEMENTS, Report},
         member::SessionId,
-        stream_id::StreamTag,
+        stream_id::StreamId,
     },
     faults::{Fault, planted},
     limits::{
@@ -54,7 +54,7 @@ impl Hub {
     }
 
     /// A lagging member that has caught up holds the window again, after its pause.
-    fn rejoin_window(&mut self, now: Now, tag: StreamTag, key: usize) {
+    fn rejoin_window(&mut self, now: Now, tag: StreamId, key: usize) {
         let stream = &mut self.streams[tag];
         let head = stream.backlog.head();
         let sub = &mut stream.subs[key];
@@ -91,7 +91,7 @@ impl Hub {
     /// Takes members out of the window that keep it shut without progress (later, if most are as
     /// slow), and those whose account held it shut for too long altogether, unless all are equally
     /// slow.
-    fn tick_window(&mut self, now: Now, tag: StreamTag) {
+    fn tick_window(&mut self, now: Now, tag: StreamId) {
         let stream = &mut self.streams[tag];
         let Some(blocked_us) = stream.window.blocked_since_us else { return };
         let owing: Vec<_> = stream
@@ -149,7 +149,7 @@ impl Hub {
     /// Tells those who have not reported the head what it is: loss at the tail is silent otherwise.
     /// Members that are served by session are looked at seldom: what they were sent is rather on
     /// its way.
-    fn tick_heads(&mut self, now: Now, tag: StreamTag) {
+    fn tick_heads(&mut self, now: Now, tag: StreamId) {
         let stream = &mut self.streams[tag];
         let looks =
             now.mono_us.saturating_sub(stream.stalls_looked_us) >= STALL_LOOK_EVERY_MS * 1000;
@@ -211,9 +211,9 @@ mod tests {
     use crate::{
         chat::{
             frames::{Destination, Frame, Hello, Line, Submit},
-            hub::{Action, Rules},
+            hub::{Action, HubConfig},
             member::{Kind, Peer},
-            message::RunId,
+            message::BootId,
             names::{RoomName, UserName},
             reply::Reply,
             request::{Begin, Follow, Request, SessionRequest},
@@ -230,10 +230,10 @@ mod tests {
 
     /// A hub with `members` members of one room, each a process of its own, all served by
     /// broadcast.
-    pub(super) fn hub(members: u64) -> (Hub, StreamTag) {
+    pub(super) fn hub(members: u64) -> (Hub, StreamId) {
         assert!(members as usize >= BROADCAST_MEMBERS_MIN);
-        let mut hub = Hub::new(Rules::new(RunId(1), 0, |_| [0; FRAME_HEADER_BYTES]));
-        let mut tag = StreamTag(0);
+        let mut hub = Hub::new(HubConfig::new(BootId(1), 0, |_| [0; FRAME_HEADER_BYTES]));
+        let mut tag = StreamId(0);
         for number in 1..=members {
             let user = UserName::new("ann").unwrap();
             let peer = Peer { uid: 1, user, pid: number as u32, start: 0 };
@@ -272,14 +272,14 @@ mod tests {
         (hub, tag)
     }
 
-    pub(super) fn report(hub: &mut Hub, ms: u64, stream: StreamTag, number: u64, delivered: u64) {
+    pub(super) fn report(hub: &mut Hub, ms: u64, stream: StreamId, number: u64, delivered: u64) {
         let report =
             Report { stream, delivered, by_broadcast: delivered, datagrams: delivered + 1 };
         hub.report(at(ms), SessionId(number), &report);
     }
 
     /// Sends messages until the window is shut.
-    pub(super) fn fill(hub: &mut Hub, tag: StreamTag) -> u64 {
+    pub(super) fn fill(hub: &mut Hub, tag: StreamId) -> u64 {
         let text = "x".repeat(20_000);
         for counter in 1..=20 {
             let lines = vec![Line { reply_to: None, text: text.as_str().try_into().unwrap() }];
@@ -292,7 +292,7 @@ mod tests {
         hub.stream(tag).backlog.head()
     }
 
-    pub(super) fn lagging(hub: &mut Hub, ms: u64, tag: StreamTag) -> usize {
+    pub(super) fn lagging(hub: &mut Hub, ms: u64, tag: StreamId) -> usize {
         hub.tick(at(ms));
         hub.stream(tag).census().lagging as usize
     }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Action, Chunk, Hub, Rates, Rules, sessions::Wait};
+use super::{Action, Chunk, Hub, HubConfig, Rates, sessions::Wait};
 use crate::{
     chat::{
         batch::{Builder, Head},
@@ -13,12 +13,12 @@ use crate::{
         event::{Event, GapReason},
         frames::{Destination, Frame, Hello, Line, Report, Submit},
         member::{Kind, Peer, SessionId},
-        message::RunId,
+        message::BootId,
         names::{RoomName, UserName},
         reply::Reply,
         request::{Begin, Follow, Request, SessionRequest},
         store::{Entry, Fetch, Fetched},
-        stream_id::{Channel, ChannelKey, StreamTag},
+        stream_id::{Channel, ChannelKey, StreamId},
     },
     limits::{
         FETCH_NUMBERS_MAX, FETCH_PAUSE_MS_MAX, FETCH_PAUSE_MS_MIN, FRAME_HEADER_BYTES,
@@ -36,7 +36,7 @@ fn at(ms: u64) -> Now {
 /// A hub with one room, and the store behind it.
 struct World {
     hub: Hub,
-    tag: StreamTag,
+    tag: StreamId,
     disk: BTreeMap<u64, Entry>,
     /// Transactions are committed at once.
     commits: bool,
@@ -58,12 +58,12 @@ enum Got {
 
 impl World {
     /// Each member is a user of its own, and listens from the beginning.
-    fn new(members: u64, rules: impl FnOnce(&mut Rules)) -> Self {
-        let mut all = Rules::new(RunId(1), 0, |_| [0; FRAME_HEADER_BYTES]);
+    fn new(members: u64, rules: impl FnOnce(&mut HubConfig)) -> Self {
+        let mut all = HubConfig::new(BootId(1), 0, |_| [0; FRAME_HEADER_BYTES]);
         rules(&mut all);
         let mut world = Self {
             hub: Hub::new(all),
-            tag: StreamTag(0),
+            tag: StreamId(0),
             disk: BTreeMap::new(),
             commits: true,
             counters: BTreeMap::new(),
@@ -650,7 +650,7 @@ fn session_goes_on_only_by_what_it_waits_for() {
     world.commits = false;
     world.say(2, 1, 4, 1_000);
     assert!(world.hub.must_wait(at(2), SessionId(1)));
-    for wait in [Wait::Rate, Wait::Stream(world.tag), Wait::Stream(StreamTag(0))] {
+    for wait in [Wait::Rate, Wait::Stream(world.tag), Wait::Stream(StreamId(0))] {
         world.hub.let_go(SessionId(1), wait);
         assert!(world.hub.is_paused(SessionId(1)), "{wait:?}");
     }

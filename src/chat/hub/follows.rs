@@ -6,7 +6,7 @@ use super::sessions::of_user;
 use crate::{
     chat::{
         names::{Label, RoomName},
-        stream_id::StreamTag,
+        stream_id::StreamId,
     },
     faults::{Fault, planted},
 };
@@ -29,7 +29,7 @@ pub(super) struct FollowTable {
     /// Joins that were stored: which names were used lately.
     joins: u64,
     /// Numbers up to which names have read.
-    marks: BTreeMap<(u32, Option<Label>, StreamTag), u64>,
+    marks: BTreeMap<(u32, Option<Label>, StreamId), u64>,
     /// Something was said or read since badges were counted.
     is_unread_changed: bool,
 }
@@ -97,7 +97,7 @@ impl FollowTable {
     }
 
     /// Removes a deleted room.
-    pub(super) fn forget_room(&mut self, room: &RoomName, tag: StreamTag) {
+    pub(super) fn forget_room(&mut self, room: &RoomName, tag: StreamId) {
         self.by_name.retain(|_, followed| {
             followed.rooms.retain(|r| r != room);
             !followed.rooms.is_empty()
@@ -116,7 +116,7 @@ impl FollowTable {
     pub(super) fn oldest_label(&self, uid: u32, except: &[&Label]) -> Option<Label> {
         let following = of_user(&self.by_name, (uid, None), |key| key.0);
         let following = following.map(|((_, label), followed)| (label, followed.used));
-        let marked = of_user(&self.marks, (uid, None, StreamTag(0)), |key| key.0);
+        let marked = of_user(&self.marks, (uid, None, StreamId(0)), |key| key.0);
         let marked = marked.map(|((_, label, _), _)| (label, 0));
         let mut last_use: BTreeMap<&Label, u64> = BTreeMap::new();
         for (label, used) in following.chain(marked) {
@@ -132,20 +132,20 @@ impl FollowTable {
     // ---- read marks --------------------------------------------------------------------------
 
     /// Number up to which a name has read a stream.
-    pub(super) fn mark(&self, (uid, label): FollowerName, tag: StreamTag) -> u64 {
+    pub(super) fn mark(&self, (uid, label): FollowerName, tag: StreamId) -> u64 {
         self.marks.get(&(uid, label, tag)).copied().unwrap_or(0)
     }
 
     /// Read marks of a user.
     pub(super) fn marks_of(&self, uid: u32) -> usize {
-        of_user(&self.marks, (uid, None, StreamTag(0)), |key| key.0).count()
+        of_user(&self.marks, (uid, None, StreamId(0)), |key| key.0).count()
     }
 
     /// Raises a mark that exists. [`MarkChange::New`]: it does not, and nothing changed.
     pub(super) fn raise(
         &mut self,
         (uid, label): FollowerName,
-        tag: StreamTag,
+        tag: StreamId,
         seq: u64,
     ) -> MarkChange {
         match self.marks.get_mut(&(uid, label, tag)) {
@@ -159,7 +159,7 @@ impl FollowTable {
     }
 
     /// Sets a new mark.
-    pub(super) fn set_mark(&mut self, (uid, label): FollowerName, tag: StreamTag, seq: u64) {
+    pub(super) fn set_mark(&mut self, (uid, label): FollowerName, tag: StreamId, seq: u64) {
         self.marks.insert((uid, label, tag), seq);
     }
 

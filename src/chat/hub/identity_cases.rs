@@ -11,14 +11,14 @@ use crate::{
         clock::Now,
         frames::{Destination, Frame, Hello, Line, Submit},
         member::{Kind, Peer, SessionId},
-        message::RunId,
+        message::BootId,
         names::{Label, RoomName, UserName},
         refusal::{Refusal, RefusalCode},
         reply::{Reply, StreamInfo},
         request::{Begin, Follow, Request},
         rules::Role,
         store::{GoneRoom, Record, Restored, RestoredRoom, RestoredSubmits, Span, StreamKey},
-        stream_id::{RoomId, RoomIdentity, StreamTag},
+        stream_id::{RoomId, RoomIdentity, StreamId},
     },
     limits::{self, FRAME_HEADER_BYTES},
 };
@@ -34,7 +34,7 @@ struct House {
 
 impl House {
     fn new(persistent: bool) -> Self {
-        let mut rules = Rules::new(RunId(1), 0, |_| [0; FRAME_HEADER_BYTES]);
+        let mut rules = HubConfig::new(BootId(1), 0, |_| [0; FRAME_HEADER_BYTES]);
         (rules.store, rules.persistent) = (persistent, persistent);
         Self::of(Hub::new(rules))
     }
@@ -131,7 +131,7 @@ fn dev() -> RoomName {
 }
 
 fn resume(info: &StreamInfo) -> Begin {
-    Begin::Resume { run: RunId(1), seq: info.head, room: info.room.unwrap().id }
+    Begin::Resume { run: BootId(1), seq: info.head, room: info.room.unwrap().id }
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn deleted_room_does_not_return_by_resume_or_submit() {
             assert_eq!(house.say(ANN, to).unwrap_err().code, RefusalCode::Absent);
         }
         if persistent {
-            let after = Begin::After { run: RunId(1), seq: info.head };
+            let after = Begin::After { run: BootId(1), seq: info.head };
             assert_eq!(house.join(ANN, after).unwrap_err().code, RefusalCode::Absent);
         }
         assert_eq!(house.hub.room_tag(&dev()), None, "{persistent} {private}");
@@ -197,9 +197,9 @@ fn id_of_hidden_room_is_answered_as_unknown_id() {
     let guess = RoomId(id.0 ^ 1);
     let unknown = house.say(BOB, Destination::Known(guess)).unwrap_err();
     assert_eq!(house.say(BOB, Destination::Known(id)).unwrap_err(), unknown);
-    let never = house.say(BOB, Destination::Stream(StreamTag(info.tag.0 + 1))).unwrap_err();
+    let never = house.say(BOB, Destination::Stream(StreamId(info.tag.0 + 1))).unwrap_err();
     assert_eq!(house.say(BOB, Destination::Stream(info.tag)).unwrap_err(), never);
-    let wrong = Begin::Resume { run: RunId(1), seq: 0, room: guess };
+    let wrong = Begin::Resume { run: BootId(1), seq: 0, room: guess };
     let unknown = house.join(BOB, wrong).unwrap_err();
     assert_eq!(house.join(BOB, resume(&info)).unwrap_err(), unknown);
 }
@@ -207,7 +207,7 @@ fn id_of_hidden_room_is_answered_as_unknown_id() {
 #[test]
 fn room_keeps_its_id_over_a_restart() {
     let mut rules = House::new(true).hub.rules;
-    rules.run = RunId(2);
+    rules.run = BootId(2);
     let mut restored = Restored::default();
     restored.rooms.push(RestoredRoom {
         name: dev(),
@@ -219,7 +219,7 @@ fn room_keeps_its_id_over_a_restart() {
         span: Span { head: 5, first: 1, newest_us: None },
     });
     let mut house = House::of(Hub::restored(rules, restored));
-    let begin = Begin::Resume { run: RunId(1), seq: 3, room: RoomId(77) };
+    let begin = Begin::Resume { run: BootId(1), seq: 3, room: RoomId(77) };
     let info = house.join(ANN, begin).unwrap();
     assert_eq!((info.next, info.new_run), (4, false));
     assert_eq!(info.room, Some(RoomIdentity { id: RoomId(77), lasts: true }));
@@ -438,7 +438,7 @@ fn room_that_was_never_stored_leaves_no_record() {
 #[test]
 fn names_of_deleted_rooms_are_bounded_over_restarts() {
     let mut rules = House::new(true).hub.rules;
-    rules.run = RunId(2);
+    rules.run = BootId(2);
     let gone = |n: u64| GoneRoom {
         name: RoomName::new(&format!("r{n}")).unwrap(),
         creator_uid: 2,
@@ -479,7 +479,7 @@ fn client_without_instance_gets_no_ack_from_an_earlier_boot() {
     // The next boot has the room, and runs of counters of other users and by any bytes of an
     // instance.
     let (mut rules, mut restored) = (house.hub.rules.clone(), Restored::default());
-    rules.run = RunId(2);
+    rules.run = BootId(2);
     restored.rooms.push(RestoredRoom {
         name: dev(),
         id: RoomId(7),
@@ -509,7 +509,7 @@ fn client_without_instance_gets_no_ack_from_an_earlier_boot() {
 #[test]
 fn configured_room_is_not_led_by_its_first_writer() {
     let name = |name: &str| RoomName::new(name).unwrap();
-    let mut rules = Rules::new(RunId(1), 0, |_| [0; FRAME_HEADER_BYTES]);
+    let mut rules = HubConfig::new(BootId(1), 0, |_| [0; FRAME_HEADER_BYTES]);
     rules.rooms = vec![name("ops")];
     let mut house = House::of(Hub::new(rules.clone()));
     let topic = |room: &str| Request::Topic { room: name(room), topic: "new".to_owned() };

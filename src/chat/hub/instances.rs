@@ -16,7 +16,7 @@ use crate::{
     chat::{
         frames::{EarlierSubmits, Line, Submit},
         member::SessionId,
-        stream_id::StreamTag,
+        stream_id::StreamId,
     },
     faults::{Fault, planted},
     limits::{
@@ -64,7 +64,7 @@ impl InstanceKey {
 struct Run {
     counter: u64,
     count: u64,
-    stream: StreamTag,
+    stream: StreamId,
     seq: u64,
     /// Kept on disk: the ids outlive the boot.
     stored: bool,
@@ -100,13 +100,13 @@ struct Instance {
     /// By counter, without overlap.
     runs: VecDeque<Run>,
     /// Jobs that this boot saw it take as a worker, until its connection broke.
-    jobs: BTreeSet<(StreamTag, u64)>,
+    jobs: BTreeSet<(StreamId, u64)>,
     /// While it has no session.
     place: Option<Place>,
 }
 
 impl Instance {
-    fn find(&self, counter: u64) -> Option<(StreamTag, u64, bool)> {
+    fn find(&self, counter: u64) -> Option<(StreamId, u64, bool)> {
         let after = self.runs.partition_point(|run| run.counter <= counter);
         let run = self.runs.get(after.checked_sub(1)?)?;
         let found = |run: &Run| (run.stream, run.seq + (counter - run.counter), run.stored);
@@ -170,7 +170,7 @@ impl Instance {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Again {
     pub(super) counter: u64,
-    pub(super) stream: StreamTag,
+    pub(super) stream: StreamId,
     pub(super) seq: u64,
     pub(super) stored: bool,
     pub(super) reply_to: Option<u64>,
@@ -226,7 +226,7 @@ impl Instances {
         &mut self,
         (uid, instance): (u32, [u8; 16]),
         (counter, count, seq): (u64, u64, u64),
-        stream: Option<StreamTag>,
+        stream: Option<StreamId>,
         wall_us: i64,
     ) {
         let key = InstanceKey { uid, id: InstanceId::Named(instance) };
@@ -374,7 +374,7 @@ impl Instances {
         &mut self,
         key: InstanceKey,
         (counter, count): (u64, u64),
-        (stream, stored): (StreamTag, bool),
+        (stream, stored): (StreamId, bool),
         seq: u64,
     ) {
         if let Some(instance) = self.known.get_mut(&key) {
@@ -401,7 +401,7 @@ impl Instances {
     }
 
     /// Stream and sequence number of a submit, if it is on record.
-    pub(super) fn submitted(&self, key: InstanceKey, counter: u64) -> Option<(StreamTag, u64)> {
+    pub(super) fn submitted(&self, key: InstanceKey, counter: u64) -> Option<(StreamId, u64)> {
         self.known.get(&key)?.find(counter).map(|(stream, seq, _)| (stream, seq))
     }
 
@@ -414,7 +414,7 @@ impl Instances {
     pub(super) fn had_jobs(
         &mut self,
         key: InstanceKey,
-        jobs: impl Iterator<Item = (StreamTag, u64)>,
+        jobs: impl Iterator<Item = (StreamId, u64)>,
     ) {
         let Some(instance) = self.known.get_mut(&key) else { return };
         instance.jobs.extend(jobs);
@@ -424,7 +424,7 @@ impl Instances {
     }
 
     /// Returns true if an instance had a job when its connection broke.
-    pub(super) fn has_had_job(&self, key: InstanceKey, job: (StreamTag, u64)) -> bool {
+    pub(super) fn has_had_job(&self, key: InstanceKey, job: (StreamId, u64)) -> bool {
         self.known.get(&key).is_some_and(|instance| instance.jobs.contains(&job))
     }
 
@@ -440,8 +440,8 @@ impl Instances {
 mod tests {
     use super::*;
 
-    const DEV: StreamTag = StreamTag(1);
-    const OPS: StreamTag = StreamTag(2);
+    const DEV: StreamId = StreamId(1);
+    const OPS: StreamId = StreamId(2);
     const NEVER: EarlierSubmits = EarlierSubmits { highest: 0, since_us: 0 };
 
     fn key(uid: u32, number: u64) -> InstanceKey {

@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     chat::{
         event::Event,
-        hub::{instances::InstanceKey, quota::AccountId},
+        hub::{accounts::AccountId, instances::InstanceKey},
         member::{Member, SessionId},
         names::Label,
-        stream_id::StreamTag,
+        stream_id::StreamId,
     },
     limits::{ANSWER_JOBS_MAX, REQUESTS_DONE_KEPT_MAX},
 };
 
 /// Room and sequence number of a job.
-pub(super) type JobKey = (StreamTag, u64);
+pub(super) type JobKey = (StreamId, u64);
 
 /// Workers of a room that share its jobs: one of them gets each job.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -19,9 +19,9 @@ use super::{
 use crate::{
     chat::{
         event::Event,
-        hub::quota::{AccountId, share},
+        hub::accounts::{AccountId, share},
         member::{Member, SessionId},
-        stream_id::StreamTag,
+        stream_id::StreamId,
     },
     faults::{Fault, planted},
     limits::{MISSED_EVENTS_MAX, REQUESTS_MAX},
@@ -50,14 +50,14 @@ struct Room {
 #[derive(Debug)]
 pub(super) struct Board {
     jobs: BTreeMap<JobKey, Job>,
-    rooms: BTreeMap<StreamTag, Room>,
+    rooms: BTreeMap<StreamId, Room>,
     loads: FxHashMap<AccountId, Load>,
     /// Jobs by the session that sent them.
     sent: BTreeSet<(SessionId, JobKey)>,
     due: BTreeSet<(u64, JobKey, Due)>,
     pub(super) outcomes: Outcomes,
     /// Queues with a free worker and a job that may wait.
-    matched: BTreeSet<(StreamTag, Queue)>,
+    matched: BTreeSet<(StreamId, Queue)>,
     /// Jobs that a queue passed because a bound of states was reached.
     blocked: BTreeSet<(AccountId, JobKey)>,
     /// States of all jobs together, and the most that may be.
@@ -96,12 +96,12 @@ impl Board {
         self.jobs.get(&key)
     }
 
-    pub(super) fn jobs_in(&self, tag: StreamTag) -> impl Iterator<Item = (u64, &Job)> {
+    pub(super) fn jobs_in(&self, tag: StreamId) -> impl Iterator<Item = (u64, &Job)> {
         self.jobs.range((tag, 0)..=(tag, u64::MAX)).map(|((_, seq), job)| (*seq, job))
     }
 
     /// Jobs of a room that a session sent.
-    pub(super) fn sent_by(&self, id: SessionId, tag: StreamTag) -> Vec<JobKey> {
+    pub(super) fn sent_by(&self, id: SessionId, tag: StreamId) -> Vec<JobKey> {
         let of_room = self.sent.range((id, (tag, 0))..=(id, (tag, u64::MAX)));
         of_room.map(|(_, key)| *key).collect()
     }
@@ -110,16 +110,16 @@ impl Board {
         self.loads.get(&account).copied().unwrap_or_default()
     }
 
-    pub(super) fn worker(&self, tag: StreamTag, id: SessionId) -> Option<&Worker> {
+    pub(super) fn worker(&self, tag: StreamId, id: SessionId) -> Option<&Worker> {
         self.rooms.get(&tag)?.workers.get(&id)
     }
 
-    pub(super) fn workers(&self, tag: StreamTag) -> impl Iterator<Item = (SessionId, &Worker)> {
+    pub(super) fn workers(&self, tag: StreamId) -> impl Iterator<Item = (SessionId, &Worker)> {
         let room = self.rooms.get(&tag).into_iter();
         room.flat_map(|room| &room.workers).map(|(id, worker)| (*id, worker))
     }
 
-    pub(super) fn worker_count(&self, tag: StreamTag) -> usize {
+    pub(super) fn worker_count(&self, tag: StreamId) -> usize {
         self.rooms.get(&tag).map_or(0, |room| room.workers.len())
     }
 
@@ -299,7 +299,7 @@ impl Board {
     }
 
     /// Forgets a queue whose only worker will not come back.
-    pub(super) fn forget_queue(&mut self, tag: StreamTag, queue: &Queue) {
+    pub(super) fn forget_queue(&mut self, tag: StreamId, queue: &Queue) {
         let known = self.jobs_in(tag).filter(|(_, job)| job.queues.contains_key(queue));
         for seq in known.map(|(seq, _)| seq).collect::<Vec<_>>() {
             self.set_state((tag, seq), queue, None);
@@ -311,7 +311,7 @@ impl Board {
     /// Adds a worker, or changes what it said of itself earlier.
     pub(super) fn put_worker(
         &mut self,
-        tag: StreamTag,
+        tag: StreamId,
         id: SessionId,
         queue: &Queue,
         change: impl FnOnce(&mut Worker),
@@ -336,7 +336,7 @@ impl Board {
     /// Changes a worker. The one place where that happens: whether it is free follows from it.
     pub(super) fn set_worker(
         &mut self,
-        tag: StreamTag,
+        tag: StreamId,
         id: SessionId,
         change: impl FnOnce(&mut Worker),
     ) {
@@ -355,7 +355,7 @@ impl Board {
     /// Removes a worker; `after` says what becomes of a job that it was offered or has taken.
     pub(super) fn remove_worker(
         &mut self,
-        tag: StreamTag,
+        tag: StreamId,
         id: SessionId,
         mut after: impl FnMut(u64, &State) -> State,
     ) {
@@ -388,7 +388,7 @@ impl Board {
     }
 
     /// Removes all jobs and workers of a room.
-    pub(super) fn remove_room(&mut self, tag: StreamTag) {
+    pub(super) fn remove_room(&mut self, tag: StreamId) {
         for seq in self.jobs_in(tag).map(|(seq, _)| seq).collect::<Vec<_>>() {
             self.remove((tag, seq));
         }
@@ -398,7 +398,7 @@ impl Board {
         }
     }
 
-    fn drop_empty(&mut self, tag: StreamTag) {
+    fn drop_empty(&mut self, tag: StreamId) {
         let is_empty = |room: &Room| room.ready.is_empty() && room.workers.is_empty();
         if self.rooms.get(&tag).is_some_and(is_empty) {
             self.rooms.remove(&tag);
@@ -442,7 +442,7 @@ impl Board {
 
     /// Jobs that a bound kept from a queue are looked at again as soon as the bound has room.
     pub(super) fn unblock(&mut self) {
-        const LAST: JobKey = (StreamTag(u32::MAX), u64::MAX);
+        const LAST: JobKey = (StreamId(u32::MAX), u64::MAX);
         let mut next = self.blocked.first().copied();
         while let Some((account, key)) = next {
             let left = self.states_left(account);
@@ -476,7 +476,7 @@ impl Board {
 
     /// The free worker of a queue whose turn it is, and the job that it gets; none if the next job
     /// turns out not to wait in this queue.
-    fn next_of(&mut self, tag: StreamTag, queue: &Queue) -> Option<(SessionId, JobKey, u32)> {
+    fn next_of(&mut self, tag: StreamId, queue: &Queue) -> Option<(SessionId, JobKey, u32)> {
         let room = self.rooms.get_mut(&tag)?;
         let line = room.lines.get_mut(queue)?;
         let (_, _, worker) = *line.free.first()?;
@@ -502,7 +502,7 @@ impl Board {
     }
 
     /// Records whether a queue has both a free worker and a job that it has not looked at.
-    fn settle(&mut self, tag: StreamTag, queue: &Queue) {
+    fn settle(&mut self, tag: StreamId, queue: &Queue) {
         let room = self.rooms.get(&tag);
         let has_both = room.and_then(|room| Some((room, room.lines.get(queue)?))).is_some_and(
             |(room, line)| {

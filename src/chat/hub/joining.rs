@@ -3,7 +3,7 @@
 use super::{
     Hub,
     sessions::Directs,
-    stream::{Topic, cursor_of, joined},
+    stream::{StreamKind, cursor_of, joined},
     subscriber::{Reception, Subscriber},
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
         refusal::{Refusal, RefusalCode, no_room, refuse},
         reply::{Reply, StreamInfo},
         request::{Begin, Follow},
-        stream_id::{RoomIdentity, StreamTag},
+        stream_id::{RoomIdentity, StreamId},
     },
     faults::{Fault, planted},
     limits::{RETRY_PAUSE_MS_MIN, STREAMS_PER_SESSION_MAX, WINDOW_CHARGE_BYTES_MIN},
@@ -97,7 +97,7 @@ impl Hub {
         room: &RoomName,
         begin: Begin,
         keep: bool,
-    ) -> Result<StreamTag, Refusal> {
+    ) -> Result<StreamId, Refusal> {
         let found = self.room_to_join(id, room, begin)?;
         self.may_subscribe(id, found)?;
         if keep {
@@ -114,7 +114,7 @@ impl Hub {
         &mut self,
         id: SessionId,
         room: &RoomName,
-    ) -> Result<StreamTag, Refusal> {
+    ) -> Result<StreamId, Refusal> {
         let tag = self.room_for(id, room)?;
         self.may_speak(self.sessions[&id].peer.uid, tag).map(|()| tag)
     }
@@ -127,7 +127,7 @@ impl Hub {
         id: SessionId,
         room: &RoomName,
         begin: Begin,
-    ) -> Result<Option<StreamTag>, Refusal> {
+    ) -> Result<Option<StreamId>, Refusal> {
         let uid = self.sessions[&id].peer.uid;
         let begin = if planted(Fault::DeletedRoomComesBack) { Begin::Now } else { begin };
         let tag = match begin {
@@ -156,7 +156,7 @@ impl Hub {
     pub(super) fn may_subscribe(
         &self,
         id: SessionId,
-        tag: Option<StreamTag>,
+        tag: Option<StreamId>,
     ) -> Result<(), Refusal> {
         let session = &self.sessions[&id];
         let follows_it = tag.is_some_and(|tag| session.sub_key(tag).is_some());
@@ -185,7 +185,7 @@ impl Hub {
     fn join_stream(
         &mut self,
         id: SessionId,
-        tag: StreamTag,
+        tag: StreamId,
         begin: Begin,
         now_us: u64,
     ) -> Result<StreamInfo, Refusal> {
@@ -203,7 +203,7 @@ impl Hub {
     pub(super) fn subscribe(
         &mut self,
         id: SessionId,
-        tag: StreamTag,
+        tag: StreamId,
         begin: Begin,
         now_us: u64,
     ) -> (u64, bool) {
@@ -227,7 +227,7 @@ impl Hub {
     }
 
     /// Notifies the members of a room of a new one.
-    fn welcome(&mut self, id: SessionId, tag: StreamTag, membership: bool) {
+    fn welcome(&mut self, id: SessionId, tag: StreamId, membership: bool) {
         let Some(key) = self.sessions[&id].sub_key(tag) else { return };
         // On a host's server the number of those notified of each other is limited, so that all of
         // them are.
@@ -246,18 +246,18 @@ impl Hub {
     pub(super) fn info(
         &self,
         id: SessionId,
-        tag: StreamTag,
+        tag: StreamId,
         next: Option<u64>,
         new_run: bool,
     ) -> StreamInfo {
         let stream = self.stream(tag);
         let head = stream.backlog.head();
         let (topic, room) = match &stream.topic {
-            Topic::Room { topic, id, rules, .. } => {
+            StreamKind::Room { topic, id, rules, .. } => {
                 let lasts = self.rules.persistent || rules.private;
                 (topic.clone(), Some(RoomIdentity { id: *id, lasts }))
             }
-            Topic::Announcements | Topic::Conversation { .. } => (String::new(), None),
+            StreamKind::Announcements | StreamKind::Conversation { .. } => (String::new(), None),
         };
         StreamInfo {
             tag,
@@ -279,7 +279,7 @@ impl Hub {
         &mut self,
         now: Now,
         id: SessionId,
-        tag: StreamTag,
+        tag: StreamId,
         charge: Option<u64>,
     ) {
         let Some(key) = self.sessions[&id].sub_key(tag) else { return };

@@ -13,6 +13,7 @@
 //! Time comes in as [`crate::chat::clock::Now`], what is to be done goes out as [`Action`]s.
 //! Nothing here reads a clock, touches a socket or blocks.
 
+mod accounts;
 mod action;
 mod announcements;
 mod asking;
@@ -52,7 +53,6 @@ mod permissions;
 mod posted;
 mod publish;
 mod pull;
-mod quota;
 mod reading;
 mod receipts;
 mod reception;
@@ -84,8 +84,8 @@ mod usage;
 mod watchlist;
 mod work_queue;
 
+pub use accounts::{Bucket, Rates, share};
 pub use action::{Action, Chunk};
-pub use config::Rules;
-pub use quota::{Bucket, Rates, share};
+pub use config::HubConfig;
 pub use state::Hub;
 pub use usage::Usage;

@@ -9,27 +9,27 @@ use std::sync::Arc;
 
 use super::{
     Action, Hub,
+    accounts::{AccountId, Holding},
     announcements::{Announcing, Watch},
     pending::EntryDraft,
-    quota::{AccountId, Holding},
     sessions::Session,
 };
 use crate::{
     chat::{
-        announcement::{Addressee, NoticeState},
+        announcement::{Addressee, AnnouncementRecord},
         batch::{Builder, Draft},
         clock::Now,
         event::Event,
         frames::{ANNOUNCEMENTS, Frame},
         member::{Member, SessionId},
-        message::NoticeId,
+        message::AnnouncementId,
         names::RoomName,
         refusal::{Refusal, RefusalCode, refuse},
-        reply::{NoticeStanding, Reply},
+        reply::{AnnouncementState, Reply},
         request::{Announce, Wait},
         rules::Policy,
         store::{Entry, Record},
-        stream_id::StreamTag,
+        stream_id::StreamId,
         text::counted,
     },
     faults::{Fault, planted},
@@ -59,7 +59,7 @@ impl Hub {
         // As it was created, not as it was written now.
         let room = only.and_then(|tag| self.room_name(tag));
         let from = Arc::clone(&self.sessions[&id].member);
-        let state = NoticeState::new(from, announce, room, now.wall_us);
+        let state = AnnouncementRecord::new(from, announce, room, now.wall_us);
         let later = announce.at_us.filter(|at| *at > now.wall_us);
         let latest = now.wall_us.saturating_add(SCHEDULE_MS_MAX.cast_signed() * 1000);
         if later.is_some_and(|at| at > latest) {
@@ -88,7 +88,7 @@ impl Hub {
         uid: u32,
         account: AccountId,
         announce: &Announce,
-    ) -> Result<Option<StreamTag>, Refusal> {
+    ) -> Result<Option<StreamId>, Refusal> {
         if !self.rights_of(uid).may_announce(announce.level) {
             let who =
                 Policy::words(&self.rules.policy.announce[usize::from(announce.level.number())]);
@@ -119,7 +119,7 @@ impl Hub {
     }
 
     /// Counts the recipients that an announcement would have now.
-    fn would_reach(&self, id: SessionId, only: Option<StreamTag>) -> Reply {
+    fn would_reach(&self, id: SessionId, only: Option<StreamId>) -> Reply {
         let addressees = self.addressees(Some(id), only);
         let mut uids: Vec<_> = addressees.iter().map(|a| a.member.uid).collect();
         uids.sort_unstable();
@@ -128,7 +128,7 @@ impl Hub {
     }
 
     /// Stores an announcement that is published at its time.
-    fn schedule(&mut self, mut state: NoticeState, at_us: i64) -> Reply {
+    fn schedule(&mut self, mut state: AnnouncementRecord, at_us: i64) -> Reply {
         let schedule = self.announcements.make_schedule(self.rules.secret);
         state.schedule = Some(schedule);
         state.wall_us = at_us;
@@ -150,10 +150,10 @@ impl Hub {
         if let Some(schedule) = announcing.state.schedule
             && !planted(Fault::ScheduledTwice)
         {
-            self.commits.add(Record::NoticeGone(NoticeId::Scheduled(schedule)));
+            self.commits.add(Record::NoticeGone(AnnouncementId::Scheduled(schedule)));
         }
         // Until it is published its recipients are unknown.
-        let kept = NoticeState { forgotten: true, ..announcing.state.clone() };
+        let kept = AnnouncementRecord { forgotten: true, ..announcing.state.clone() };
         self.commits.add(Record::Notice(Box::new(kept)));
         self.announcements.begin(number, announcing);
     }
@@ -184,7 +184,7 @@ impl Hub {
         // It may have been numbered before the transaction that failed, or while it was under way.
         let stays = |record: &Record| match record {
             Record::Notice(state) => state.number != Some(number),
-            Record::NoticeGone(id) => Some(*id) != schedule.map(NoticeId::Scheduled),
+            Record::NoticeGone(id) => Some(*id) != schedule.map(AnnouncementId::Scheduled),
             Record::Room { .. }
             | Record::Role { .. }
             | Record::Audit(_)
@@ -215,7 +215,7 @@ impl Hub {
     pub(super) fn addressees(
         &self,
         own: Option<SessionId>,
-        only: Option<StreamTag>,
+        only: Option<StreamId>,
     ) -> Vec<Addressee> {
         let subs = self.stream(ANNOUNCEMENTS).subs.iter();
         let process = own.and_then(|id| self.sessions[&id].peer.process());
@@ -256,14 +256,14 @@ impl Hub {
         self.follows.note_change();
         let (forgotten, mut covered) = self.announcements.trim(number);
         for number in forgotten {
-            self.commits.add(Record::NoticeGone(NoticeId::Number(number)));
+            self.commits.add(Record::NoticeGone(AnnouncementId::Number(number)));
         }
         covered.extend(self.announcements.covered(number));
         self.tell_covered(covered);
     }
 
     /// A room is deleted: what was or is to be announced to it goes with it.
-    pub(super) fn forget_notices_of(&mut self, room: &RoomName, tag: StreamTag) {
+    pub(super) fn forget_notices_of(&mut self, room: &RoomName, tag: StreamId) {
         if planted(Fault::DeletedRoomKeepsAnnouncements) {
             return;
         }
@@ -280,7 +280,7 @@ impl Hub {
         &mut self,
         now: Now,
         id: SessionId,
-        of: NoticeId,
+        of: AnnouncementId,
     ) -> Result<Reply, Refusal> {
         let uid = self.sessions[&id].peer.uid;
         let by = self.called(uid);
@@ -299,19 +299,19 @@ impl Hub {
         if let Some(schedule) = waits {
             self.announcements.unschedule(schedule);
             act.into_iter().for_each(|act| self.audit(now, uid, act));
-            self.commits.add(Record::NoticeGone(NoticeId::Scheduled(schedule)));
+            self.commits.add(Record::NoticeGone(AnnouncementId::Scheduled(schedule)));
             return Ok(Reply::Done);
         }
-        let NoticeId::Number(number) = shown else { return Ok(Reply::Done) };
+        let AnnouncementId::Number(number) = shown else { return Ok(Reply::Done) };
         let Some(posted) = self.announcements.get(number) else { return Ok(Reply::Done) };
         match posted.state.standing(now.wall_us) {
-            NoticeStanding::Cancelled => {
+            AnnouncementState::Cancelled => {
                 return refuse(RefusalCode::Failed, format!("{shown} is already canceled"));
             }
-            NoticeStanding::Expired => {
+            AnnouncementState::Expired => {
                 return refuse(RefusalCode::Failed, format!("{shown} has expired"));
             }
-            NoticeStanding::Open | NoticeStanding::Waiting => {}
+            AnnouncementState::Open | AnnouncementState::Waiting => {}
         }
         let room = posted.state.room.clone();
         // It can't be acknowledged any longer.
@@ -336,7 +336,7 @@ impl Hub {
     /// Returns the room of an announcement that is kept from all others when it is published: users
     /// removed since it was numbered are among them. The room stays as long as an announcement to
     /// it is on its way.
-    pub(super) fn secret_room(&self, number: u64) -> Option<StreamTag> {
+    pub(super) fn secret_room(&self, number: u64) -> Option<StreamId> {
         let only = self.announcements.room_of_begun(number);
         only.filter(|tag| self.is_closed(*tag) && !planted(Fault::PrivateAnnouncementToAll))
     }
@@ -357,7 +357,7 @@ impl Hub {
                         );
                         self.out.push(Action::LogOf(state.from.uid, text));
                         // The room was deleted, or the sender may not post in it any longer.
-                        self.commits.add(Record::NoticeGone(NoticeId::Scheduled(schedule)));
+                        self.commits.add(Record::NoticeGone(AnnouncementId::Scheduled(schedule)));
                         continue;
                     }
                 },
@@ -464,7 +464,8 @@ mod tests {
         scene.hub.report(scene.now, session(EVE), &report);
         scene.settle();
         assert!(is_covered(&scene, ANN), "nobody else will report it");
-        let receipt = scene.request(ANN, Request::Receipt { id: NoticeId::Number(1), skip: 0 });
+        let receipt =
+            scene.request(ANN, Request::Receipt { id: AnnouncementId::Number(1), skip: 0 });
         let Ok(Reply::Receipt(receipt)) = receipt else { panic!("{receipt:?}") };
         assert_eq!((receipt.members, receipt.reached), (2, 1));
         assert_eq!((&*receipt.missing[0].name, &*receipt.missing[0].state), ("mia", "gone"));
@@ -475,15 +476,16 @@ mod tests {
         let mut scene = scene();
         scene.request(SAM, join(Follow::Announcements, Begin::Now)).unwrap();
         scene.request(ANN, Request::Announce(announce(Some(den()), "news"))).unwrap();
-        let receipt = scene.request(ANN, Request::Receipt { id: NoticeId::Number(1), skip: 0 });
+        let receipt =
+            scene.request(ANN, Request::Receipt { id: AnnouncementId::Number(1), skip: 0 });
         let Ok(Reply::Receipt(receipt)) = receipt else { panic!("{receipt:?}") };
         let missing: Vec<_> = receipt.missing.iter().map(|m| &*m.name).collect();
         assert_eq!((receipt.members, missing), (2, vec!["mia", "eve"]));
     }
 
     /// What the store has of the first announcement, put together.
-    pub(super) fn stored(scene: &Scene) -> NoticeState {
-        let mut stored: Option<NoticeState> = None;
+    pub(super) fn stored(scene: &Scene) -> AnnouncementRecord {
+        let mut stored: Option<AnnouncementRecord> = None;
         for record in &scene.saved {
             match record {
                 Record::Notice(state) => stored = Some((**state).clone()),
@@ -530,7 +532,7 @@ mod tests {
             }
             100..=149 => scene.hub.close(scene.now, SessionId(100 + step), EndCause::Closed),
             _ => {
-                let id = NoticeId::Number(1);
+                let id = AnnouncementId::Number(1);
                 let uid = if step.is_multiple_of(2) { MIA } else { EVE };
                 scene.request(uid, Request::AckNotice { id }).unwrap();
             }
@@ -566,7 +568,7 @@ mod tests {
             let news = Announce { retain: retained, ack, ..announce(None, "news") };
             scene.request(ANN, Request::Announce(news)).unwrap();
             if cancels {
-                let id = NoticeId::Number(1);
+                let id = AnnouncementId::Number(1);
                 scene.request(ANN, Request::CancelNotice { id }).unwrap();
             }
             let is_open = scene
@@ -612,7 +614,7 @@ mod tests {
         for (number, wait, report_at) in [(1, Wait::Acked, 2), (2, Wait::AckedUsers, 1)] {
             let wanted = Announce { ack: true, wait, report_at, ..announce(None, "read") };
             scene.request(ANN, Request::Announce(wanted)).unwrap();
-            let id = NoticeId::Number(number);
+            let id = AnnouncementId::Number(number);
             scene.request(MIA, Request::AckNotice { id }).unwrap();
             let covered = Frame::Event(Event::Covered { number });
             assert!(scene.sent.contains(&(session(ANN), covered)), "{wait:?}");
@@ -623,7 +625,7 @@ mod tests {
         let wanted =
             Announce { wait: Wait::AckedUsers, report_at: 2, ..announce(None, "two users") };
         scene.request(ANN, Request::Announce(wanted)).unwrap();
-        scene.request(MIA, Request::AckNotice { id: NoticeId::Number(3) }).unwrap();
+        scene.request(MIA, Request::AckNotice { id: AnnouncementId::Number(3) }).unwrap();
         let covered = Frame::Event(Event::Covered { number: 3 });
         assert!(!scene.sent.contains(&(session(ANN), covered)), "mia is one user");
         assert_eq!(scene.hub.open_notices(scene.now.wall_us, MIA), 0);
@@ -656,7 +658,7 @@ mod tests {
         let wanted =
             Announce { ack: true, wait: Wait::Acked, report_at: 1, ..announce(None, "read") };
         scene.request(ANN, Request::Announce(wanted)).unwrap();
-        let id = NoticeId::Number(1);
+        let id = AnnouncementId::Number(1);
         assert!(!is_covered(&scene, ANN));
         assert_eq!(scene.hub.open_notices(scene.now.wall_us, MIA), 1);
         assert_eq!(scene.request(MIA, Request::AckNotice { id }), Ok(Reply::Done));
@@ -690,7 +692,7 @@ mod tests {
                 break;
             }
         }
-        assert_eq!(ids, [5, 4, 3, 2, 1].map(NoticeId::Number));
+        assert_eq!(ids, [5, 4, 3, 2, 1].map(AnnouncementId::Number));
         assert_eq!(parts, 3);
     }
 
@@ -727,7 +729,9 @@ mod tests {
             scene.request(ANN, Request::Announce(announce(None, "news"))).unwrap();
         }
         for number in [1, 2, 3] {
-            scene.request(ANN, Request::CancelNotice { id: NoticeId::Number(number) }).unwrap();
+            scene
+                .request(ANN, Request::CancelNotice { id: AnnouncementId::Number(number) })
+                .unwrap();
         }
         let begin = Begin::After { run: scene.hub.rules.run, seq: 1 };
         scene.request(SAM, join(Follow::Announcements, begin)).unwrap();
@@ -743,7 +747,7 @@ mod tests {
         let mut scene = Scene::new(true);
         scene.request(ANN, Request::Announce(announce(Some(den()), "secret"))).unwrap();
         let text = |scene: &mut Scene, uid| {
-            let notice = scene.request(uid, Request::Notice { id: NoticeId::Number(1) });
+            let notice = scene.request(uid, Request::Notice { id: AnnouncementId::Number(1) });
             let Ok(Reply::Notice(info)) = notice else { panic!("{notice:?}") };
             info.text
         };
@@ -872,12 +876,12 @@ mod tests {
         let later = Announce { at_us, ..announce(None, "news") };
         let reply = scene.request(ANN, Request::Announce(later));
         let Ok(Reply::Scheduled { schedule, .. }) = reply else { panic!("{reply:?}") };
-        let id = NoticeId::Scheduled(schedule);
+        let id = AnnouncementId::Scheduled(schedule);
         scene.store = Store::Fails;
         scene.pass(900);
         let waiting = scene.request(ANN, Request::Notice { id });
         let Ok(Reply::Notice(info)) = waiting else { panic!("{waiting:?}") };
-        assert_eq!(info.standing, NoticeStanding::Waiting);
+        assert_eq!(info.standing, AnnouncementState::Waiting);
         assert!(!scene.can_read(session(MIA), "news"));
         scene.store = Store::Commits;
         scene.saved.clear();

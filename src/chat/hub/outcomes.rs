@@ -8,7 +8,7 @@ use super::{
     job::{JobKey, Outcome, Queue},
     ledger::{Ledger, LedgerPlace},
 };
-use crate::{chat::stream_id::StreamTag, limits::OUTCOMES_MAX};
+use crate::{chat::stream_id::StreamId, limits::OUTCOMES_MAX};
 
 /// All outcomes. The user of the worker is charged. See the head of this file.
 #[derive(Debug, Default)]
@@ -60,7 +60,7 @@ impl Outcomes {
     }
 
     /// Removes the outcomes of all jobs of a room.
-    pub(super) fn forget_room(&mut self, tag: StreamTag) {
+    pub(super) fn forget_room(&mut self, tag: StreamId) {
         while let Some((key, _)) = self.by_job.range((tag, 0)..=(tag, u64::MAX)).next() {
             self.forget(*key);
         }

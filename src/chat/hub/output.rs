@@ -5,7 +5,9 @@ use std::cell::Cell;
 
 use super::action::Action;
 use crate::{
-    chat::{batch::Builder, event::Event, frames::Frame, member::SessionId, roster::Counters},
+    chat::{
+        batch::Builder, event::Event, frames::Frame, member::SessionId, presence_row::Counters,
+    },
     limits::{LOOK_COST_BYTES, TOLD_COST_BYTES},
 };
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{instances::InstanceKey, quota::AccountId};
+use super::{accounts::AccountId, instances::InstanceKey};
 use crate::chat::{
     member::{EndCause, Member},
     message::Notice,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Hub, quota::Holding, stream::Topic};
+use super::{Hub, accounts::Holding, stream::StreamKind};
 use crate::{
     chat::{
         hub::rooms::NewRoom,
@@ -10,7 +10,7 @@ use crate::{
         names::RoomName,
         refusal::{Refusal, RefusalCode, no_room, refuse},
         rules::{Policy, Rights, Role, RoomRules},
-        stream_id::{RoomId, StreamTag},
+        stream_id::{RoomId, StreamId},
         text::counted,
     },
     faults::{Fault, planted},
@@ -41,26 +41,28 @@ impl Hub {
         self.rights_of(uid).operator
     }
 
-    pub(super) fn room_rules(&self, tag: StreamTag) -> Option<(&RoomName, u32, &RoomRules)> {
+    pub(super) fn room_rules(&self, tag: StreamId) -> Option<(&RoomName, u32, &RoomRules)> {
         match &self.stream(tag).topic {
             // A deleted one is not a room any longer.
-            Topic::Room { name, creator_uid, rules, .. }
+            StreamKind::Room { name, creator_uid, rules, .. }
                 if self.directory.room(name) == Some(tag) =>
             {
                 Some((name, *creator_uid, rules))
             }
-            Topic::Room { .. } | Topic::Announcements | Topic::Conversation { .. } => None,
+            StreamKind::Room { .. }
+            | StreamKind::Announcements
+            | StreamKind::Conversation { .. } => None,
         }
     }
 
     /// Returns true if a user leads a room: as its creator, its operator, or one of the server.
-    pub(super) fn leads(&self, uid: u32, tag: StreamTag) -> bool {
+    pub(super) fn leads(&self, uid: u32, tag: StreamId) -> bool {
         self.leads_by_its_rules(uid, tag)
             || (self.is_operator(uid) && self.room_rules(tag).is_some())
     }
 
     /// Returns true if a user leads a room apart from their role on the server.
-    pub(super) fn leads_by_its_rules(&self, uid: u32, tag: StreamTag) -> bool {
+    pub(super) fn leads_by_its_rules(&self, uid: u32, tag: StreamId) -> bool {
         self.room_rules(tag).is_some_and(|(name, creator, rules)| {
             let made = rules.has(uid, Role::Operator) && !rules.has(uid, Role::Banned);
             // The configuration names the operators of its rooms; the user who wrote first is not
@@ -73,29 +75,29 @@ impl Hub {
     }
 
     /// Returns true if a room exists for a user.
-    pub(super) fn exists_for(&self, uid: u32, tag: StreamTag) -> bool {
+    pub(super) fn exists_for(&self, uid: u32, tag: StreamId) -> bool {
         self.room_rules(tag).is_some_and(|(_, creator, rules)| {
             !rules.private || rules.admits(uid) || uid == creator || self.is_operator(uid)
         })
     }
 
     /// The room of a name, if it exists for this user.
-    pub(super) fn room_named(&self, uid: u32, room: &RoomName) -> Option<StreamTag> {
+    pub(super) fn room_named(&self, uid: u32, room: &RoomName) -> Option<StreamId> {
         self.directory.room(room).filter(|tag| self.exists_for(uid, *tag))
     }
 
     /// Returns the tag of a room that exists for a user, or a refusal.
-    pub(super) fn known_room(&self, uid: u32, room: &RoomName) -> Result<StreamTag, Refusal> {
+    pub(super) fn known_room(&self, uid: u32, room: &RoomName) -> Result<StreamId, Refusal> {
         self.room_named(uid, room).map_or_else(|| no_room(room), Ok)
     }
 
     /// Returns the room of a permanent id, if it still exists for this user.
-    pub(super) fn room_of_id(&self, uid: u32, id: RoomId) -> Option<StreamTag> {
+    pub(super) fn room_of_id(&self, uid: u32, id: RoomId) -> Option<StreamId> {
         self.directory.room_of_id(id).filter(|tag| self.exists_for(uid, *tag))
     }
 
     /// Checks that a user may be in a room and read it.
-    pub(super) fn may_read(&self, uid: u32, tag: StreamTag) -> Result<(), Refusal> {
+    pub(super) fn may_read(&self, uid: u32, tag: StreamId) -> Result<(), Refusal> {
         let Some((name, creator, rules)) = self.room_rules(tag) else {
             return refuse(RefusalCode::Absent, "the room was deleted");
         };
@@ -133,7 +135,7 @@ impl Hub {
     }
 
     /// Checks that a user may send to a room.
-    pub(super) fn may_speak(&self, uid: u32, tag: StreamTag) -> Result<(), Refusal> {
+    pub(super) fn may_speak(&self, uid: u32, tag: StreamId) -> Result<(), Refusal> {
         let Some((name, _, rules)) = self.room_rules(tag) else {
             return refuse(RefusalCode::Absent, "the room was deleted");
         };
@@ -158,11 +160,7 @@ impl Hub {
     }
 
     /// The room of that name; a public room comes into being by its first use.
-    pub(super) fn room_for(
-        &mut self,
-        id: SessionId,
-        room: &RoomName,
-    ) -> Result<StreamTag, Refusal> {
+    pub(super) fn room_for(&mut self, id: SessionId, room: &RoomName) -> Result<StreamId, Refusal> {
         let uid = self.sessions[&id].peer.uid;
         match self.room_named(uid, room) {
             Some(tag) => Ok(tag),
@@ -174,7 +172,7 @@ impl Hub {
     }
 
     /// Returns the names of users who could do what is refused.
-    fn leaders(&self, tag: StreamTag) -> String {
+    fn leaders(&self, tag: StreamId) -> String {
         let Some((name, creator, rules)) = self.room_rules(tag) else { return String::new() };
         let operators: Vec<_> = rules
             .with(Role::Operator)
@@ -188,7 +186,7 @@ impl Hub {
         text + " or an operator of the server"
     }
 
-    pub(super) fn must_lead(&self, uid: u32, tag: StreamTag, what: &str) -> Result<(), Refusal> {
+    pub(super) fn must_lead(&self, uid: u32, tag: StreamId, what: &str) -> Result<(), Refusal> {
         if self.leads(uid, tag) {
             return Ok(());
         }
@@ -214,7 +212,7 @@ impl Hub {
 
     /// Returns true if a user who could send to a room when they scheduled a message still may:
     /// they were not shut out.
-    pub(super) fn still_speaks(&self, uid: u32, tag: StreamTag) -> bool {
+    pub(super) fn still_speaks(&self, uid: u32, tag: StreamId) -> bool {
         self.room_rules(tag).is_some_and(|(_, creator, rules)| {
             uid == creator || (rules.admits(uid) && !rules.has(uid, Role::Muted))
         })
@@ -222,7 +220,7 @@ impl Hub {
 
     /// Returns true if an announcement to a room is not for all users: it goes by session, to those
     /// who are in the room.
-    pub(super) fn is_closed(&self, tag: StreamTag) -> bool {
+    pub(super) fn is_closed(&self, tag: StreamId) -> bool {
         self.room_rules(tag).is_none_or(|(_, _, rules)| {
             rules.private
                 || (rules.with(Role::Banned).next().is_some()

@@ -2,16 +2,16 @@
 
 use super::{Hub, announcements::Posted};
 use crate::chat::{
-    announcement::NoticeState,
+    announcement::AnnouncementRecord,
     batch::{Builder, Draft},
     clock::Now,
     event::Event,
     frames::ANNOUNCEMENTS,
     member::SessionId,
-    message::NoticeId,
+    message::AnnouncementId,
     refusal::{Refusal, RefusalCode, refuse},
-    reply::{NoticeInfo, Reply},
-    stream_id::StreamTag,
+    reply::{AnnouncementInfo, Reply},
+    stream_id::StreamId,
 };
 
 /// Bytes of announcements in one answer; the caller asks again for more.
@@ -25,11 +25,11 @@ impl Hub {
     pub(super) fn visible_notice(
         &self,
         id: SessionId,
-        of: NoticeId,
-    ) -> Result<Result<&Posted, &NoticeState>, Refusal> {
+        of: AnnouncementId,
+    ) -> Result<Result<&Posted, &AnnouncementRecord>, Refusal> {
         let uid = self.sessions[&id].peer.uid;
         let found = self.announcements.find(of);
-        let state = |found: &Result<&Posted, &NoticeState>| match found {
+        let state = |found: &Result<&Posted, &AnnouncementRecord>| match found {
             Ok(posted) => self.sees_notice(uid, &posted.state),
             Err(state) => self.sees_notice(uid, state),
         };
@@ -41,7 +41,7 @@ impl Hub {
 
     /// Returns true if a user may know of it: its maker, operators, who may take it back, and, once
     /// it is announced, its recipients.
-    fn sees_notice(&self, uid: u32, state: &NoticeState) -> bool {
+    fn sees_notice(&self, uid: u32, state: &AnnouncementRecord) -> bool {
         let made_it = state.from.uid == uid
             && self
                 .room_of(state)
@@ -52,7 +52,11 @@ impl Hub {
 
     /// Checks that a user may read it, and whom it reached: it is for all, or the user may read its
     /// room.
-    pub(super) fn may_read_notice(&self, uid: u32, state: &NoticeState) -> Result<(), Refusal> {
+    pub(super) fn may_read_notice(
+        &self,
+        uid: u32,
+        state: &AnnouncementRecord,
+    ) -> Result<(), Refusal> {
         match self.room_of(state) {
             None => Ok(()),
             Some(Some(tag)) => self.may_read(uid, tag),
@@ -61,16 +65,16 @@ impl Hub {
     }
 
     /// The room it is for, if it is for one; none if that is gone.
-    pub(super) fn room_of(&self, state: &NoticeState) -> Option<Option<StreamTag>> {
+    pub(super) fn room_of(&self, state: &AnnouncementRecord) -> Option<Option<StreamId>> {
         state.room.as_ref().map(|room| self.directory.room(room))
     }
 
-    fn notice_info(&self, id: SessionId, now: Now, state: &NoticeState) -> NoticeInfo {
+    fn notice_info(&self, id: SessionId, now: Now, state: &AnnouncementRecord) -> AnnouncementInfo {
         let member = &self.sessions[&id].member;
         // An operator may take back an announcement to a private room, and reads only as much of it
         // as of the room.
         let reads = state.from.uid == member.uid || self.may_read_notice(member.uid, state).is_ok();
-        NoticeInfo {
+        AnnouncementInfo {
             id: state.id(),
             schedule: state.schedule,
             wall_us: state.wall_us,
@@ -111,7 +115,12 @@ impl Hub {
     }
 
     /// One of them.
-    pub(super) fn notice(&self, now: Now, id: SessionId, of: NoticeId) -> Result<Reply, Refusal> {
+    pub(super) fn notice(
+        &self,
+        now: Now,
+        id: SessionId,
+        of: AnnouncementId,
+    ) -> Result<Reply, Refusal> {
         let state = match self.visible_notice(id, of)? {
             Ok(posted) => &posted.state,
             Err(state) => state,
@@ -124,7 +133,7 @@ impl Hub {
 
     /// Gives a new member the announcements that are still to be seen: those for all, or (`room`)
     /// those for a room.
-    pub(super) fn give_retained(&mut self, now: Now, id: SessionId, room: Option<StreamTag>) {
+    pub(super) fn give_retained(&mut self, now: Now, id: SessionId, room: Option<StreamId>) {
         let Some(session) = self.sessions.get(&id) else { return };
         let Some(key) = session.sub_key(ANNOUNCEMENTS) else { return };
         // The stream itself brings what comes after the cursor of a new subscription.

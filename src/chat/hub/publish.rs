@@ -3,17 +3,17 @@
 use std::rc::Rc;
 
 use super::{
-    Action, Hub, instances::InstanceKey, notices::withheld, pending::Pending, quota::AccountId,
+    Action, Hub, accounts::AccountId, instances::InstanceKey, notices::withheld, pending::Pending,
     sessions::Wait, stream::Stream, subscriber::Delivery,
 };
 use crate::{
     chat::{
-        charge::charge_bytes,
         clock::Now,
         frames::{ANNOUNCEMENTS, Ack, Frame},
         member::SessionId,
+        recv_buffer::charge_bytes,
         store::Entry,
-        stream_id::StreamTag,
+        stream_id::StreamId,
     },
     limits::{
         DATAGRAM_HEADER_BYTES, FRAME_HEADER_BYTES, HEADS_EVERY_MS, IN_FLIGHT_BYTES_PER_STREAM_MAX,
@@ -24,7 +24,7 @@ use crate::{
 impl Hub {
     /// Reads again from senders that waited: one of each account a turn, so that an account with
     /// many sessions gets no more than one with a single session.
-    fn let_go_on(&mut self, tag: StreamTag) {
+    fn let_go_on(&mut self, tag: StreamId) {
         let stream = &mut self.streams[tag];
         if stream.in_flight.waiting.is_empty()
             || stream.in_flight.bytes > IN_FLIGHT_BYTES_PER_STREAM_MAX / 2
@@ -48,7 +48,7 @@ impl Hub {
     }
 
     /// Puts what is ready into the backlog, as large bodies, while the window is open.
-    pub(super) fn publish(&mut self, now: Now, tag: StreamTag) {
+    pub(super) fn publish(&mut self, now: Now, tag: StreamId) {
         let before = self.stream(tag).backlog.head();
         // While the window is shut, do not encode again and again what can't go.
         let stream = &mut self.streams[tag];
@@ -72,14 +72,14 @@ impl Hub {
     }
 
     /// Wakes those who want to know of joins and leaves, once for all of a turn.
-    fn wake_watching(&mut self, tag: StreamTag) {
+    fn wake_watching(&mut self, tag: StreamId) {
         for session in self.stream_mut(tag).take_membership_news() {
             self.wake(session);
         }
     }
 
     /// Encodes as many ready messages as go into one body; none if nothing is ready.
-    fn build(&mut self, tag: StreamTag) -> Option<usize> {
+    fn build(&mut self, tag: StreamId) -> Option<usize> {
         let stream = &self.streams[tag];
         let first = stream.in_flight.ready.front()?.entry.seq;
         self.out.builder.begin(FRAME_HEADER_BYTES, tag, first);
@@ -100,7 +100,7 @@ impl Hub {
         Some(self.out.builder.bytes().len() - FRAME_HEADER_BYTES)
     }
 
-    fn publish_body(&mut self, now: Now, tag: StreamTag, body_bytes: usize) -> bool {
+    fn publish_body(&mut self, now: Now, tag: StreamId, body_bytes: usize) -> bool {
         let charge = charge_bytes(DATAGRAM_HEADER_BYTES + body_bytes + SEAL_TAG_BYTES);
         let stream = &mut self.streams[tag];
         if !stream.window_is_open(charge) {
@@ -167,7 +167,7 @@ impl Hub {
     }
 
     /// Returns an announcement for a private room as all others get it, and that room.
-    fn secret_of(&mut self, entry: &Entry) -> Option<(StreamTag, Rc<[u8]>)> {
+    fn secret_of(&mut self, entry: &Entry) -> Option<(StreamId, Rc<[u8]>)> {
         let room = self.secret_room(entry.seq)?;
         // A number without a text always fits.
         withheld(entry, &mut self.out.builder, FRAME_HEADER_BYTES);
@@ -177,7 +177,7 @@ impl Hub {
     }
 
     /// Sends a number that does not go on the broadcast channel to all members by session.
-    fn send_by_session(&mut self, tag: StreamTag, seq: u64) {
+    fn send_by_session(&mut self, tag: StreamId, seq: u64) {
         let mut wake = Vec::new();
         for (_, sub) in &mut self.streams[tag].subs {
             if let Delivery::Broadcast { missing } = &mut sub.delivery {
@@ -192,7 +192,7 @@ impl Hub {
     }
 
     /// Acknowledges some consecutive messages to their senders, few frames for many.
-    fn acknowledge(&mut self, tag: StreamTag, done: &[Pending]) {
+    fn acknowledge(&mut self, tag: StreamId, done: &[Pending]) {
         let stored = self.is_stored(tag);
         let mut open: Option<(InstanceKey, Ack)> = None;
         for pending in done {
@@ -216,7 +216,7 @@ impl Hub {
         self.tell_ack(tag, open);
     }
 
-    fn tell_ack(&mut self, tag: StreamTag, ack: Option<(InstanceKey, Ack)>) {
+    fn tell_ack(&mut self, tag: StreamId, ack: Option<(InstanceKey, Ack)>) {
         let Some((instance, mut ack)) = ack else { return };
         let Some(session) = self.instances.session_of(instance) else { return };
         ack.members = self.others(tag, session);
@@ -224,7 +224,7 @@ impl Hub {
     }
 
     /// Wakes members that are served by session and have something to pull.
-    pub(super) fn wake_pulling(&mut self, tag: StreamTag) {
+    pub(super) fn wake_pulling(&mut self, tag: StreamId) {
         let stream = self.stream(tag);
         if stream.broadcast.subs == stream.subs.len() {
             return;

@@ -1,15 +1,15 @@
 //! Frames that a session is owed, and numbers that are sent again.
 
-use super::{Chunk, Hub, quota::AccountId, stream::Stream, subscriber::Delivery};
+use super::{Chunk, Hub, accounts::AccountId, stream::Stream, subscriber::Delivery};
 use crate::{
-    chat::{clock::Now, event::Event, member::SessionId, stream_id::StreamTag},
+    chat::{clock::Now, event::Event, member::SessionId, stream_id::StreamId},
     faults::{Fault, planted},
 };
 
 impl Hub {
     /// Sends numbers again that a member misses. Its word is taken, whatever it reported before,
     /// but not for numbers before its membership began.
-    pub fn repair(&mut self, now: Now, id: SessionId, tag: StreamTag, first: u64, last: u64) {
+    pub fn repair(&mut self, now: Now, id: SessionId, tag: StreamId, first: u64, last: u64) {
         let Some(key) = self.sessions.get(&id).and_then(|s| s.sub_key(tag)) else { return };
         let stream = &mut self.streams[tag];
         let head = stream.backlog.head();
@@ -137,7 +137,7 @@ impl Stream {
         &mut self,
         now: Now,
         key: usize,
-        is_in: impl Fn(StreamTag) -> bool,
+        is_in: impl Fn(StreamId) -> bool,
         left: &mut usize,
         out: &mut Vec<Chunk>,
     ) -> Pulled {

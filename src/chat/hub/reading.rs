@@ -1,7 +1,8 @@
 //! History queries: which users may read which part of which stream. The store answers them.
 
 use super::{
-    Hub, directory::Deletion, follows::MarkChange, request::Routed, sessions::Wait, stream::Topic,
+    Hub, directory::Deletion, follows::MarkChange, request::Routed, sessions::Wait,
+    stream::StreamKind,
 };
 use crate::{
     chat::{
@@ -15,7 +16,7 @@ use crate::{
         reply::{MarkInfo, Page, Reply, SpanInfo},
         request::{HistoryRequest, SearchRequest},
         store::{GoneRoom, Question, Record, SearchQuestion, StreamKey},
-        stream_id::{StreamLabel, StreamTag},
+        stream_id::{StreamId, StreamLabel},
         text::mentions,
     },
     faults::{Fault, planted},
@@ -63,7 +64,7 @@ impl Hub {
     }
 
     /// The stream that a user may read under this name.
-    pub(super) fn readable(&self, id: SessionId, target: &Target) -> Result<StreamTag, Refusal> {
+    pub(super) fn readable(&self, id: SessionId, target: &Target) -> Result<StreamId, Refusal> {
         match target {
             Target::Room(room) => {
                 let uid = self.sessions[&id].peer.uid;
@@ -116,7 +117,7 @@ impl Hub {
         }
     }
 
-    fn span(&self, id: SessionId, tag: StreamTag) -> Routed {
+    fn span(&self, id: SessionId, tag: StreamId) -> Routed {
         let stream = self.stream(tag);
         let stored = self.is_stored(tag);
         let first = if stored { stream.first } else { stream.backlog.start() };
@@ -131,18 +132,18 @@ impl Hub {
     }
 
     /// Returns the name of a stream as a user sees it.
-    pub(super) fn label_for(&self, uid: u32, tag: StreamTag) -> StreamLabel {
+    pub(super) fn label_for(&self, uid: u32, tag: StreamId) -> StreamLabel {
         match &self.stream(tag).topic {
-            Topic::Announcements => StreamLabel::Announcements,
-            Topic::Room { name, .. } => StreamLabel::Room(name.clone()),
-            Topic::Conversation { low, high, .. } => {
+            StreamKind::Announcements => StreamLabel::Announcements,
+            StreamKind::Room { name, .. } => StreamLabel::Room(name.clone()),
+            StreamKind::Conversation { low, high, .. } => {
                 let other = if uid == *low { *high } else { *low };
                 StreamLabel::Direct(self.called(other))
             }
         }
     }
 
-    fn page(&self, tag: StreamTag, first: u64, last: u64) -> Routed {
+    fn page(&self, tag: StreamId, first: u64, last: u64) -> Routed {
         let stream = self.stream(tag);
         let last = last.min(stream.backlog.head());
         let first = first.max(1);
@@ -162,7 +163,7 @@ impl Hub {
         Routed::Reply(Reply::Page(page.unwrap_or_default()))
     }
 
-    fn number_at(&self, tag: StreamTag, wall_us: i64) -> Routed {
+    fn number_at(&self, tag: StreamId, wall_us: i64) -> Routed {
         if self.is_stored(tag) {
             let stream = self.stream_key(tag);
             return Routed::Query(Question::NumberAt { stream, wall_us });
@@ -273,7 +274,7 @@ impl Hub {
         self.follows.take_change()
     }
 
-    fn followed(&self, uid: u32, label: Option<&Label>) -> Vec<StreamTag> {
+    fn followed(&self, uid: u32, label: Option<&Label>) -> Vec<StreamId> {
         let name = (uid, label.cloned());
         let rooms = self.follows.rooms(&name).iter().filter_map(|room| self.directory.room(room));
         let rooms = rooms.filter(|tag| self.may_read(uid, *tag).is_ok());
@@ -287,7 +288,7 @@ impl Hub {
         uid: u32,
         label: Option<&Label>,
         user: &str,
-        tags: Vec<StreamTag>,
+        tags: Vec<StreamId>,
     ) -> Vec<(MarkInfo, Option<StreamKey>)> {
         let mut looks =
             Looks { messages: UNREAD_IN_MEMORY_LOOKS_MAX, at_signs: UNREAD_AT_SIGNS_MAX };
@@ -333,7 +334,7 @@ impl Hub {
     fn count_in_memory(
         &self,
         info: &mut MarkInfo,
-        tag: StreamTag,
+        tag: StreamId,
         (uid, label): (u32, Option<&Label>),
         user: &str,
         looks: &mut Looks,
@@ -393,7 +394,7 @@ impl Hub {
         &mut self,
         uid: u32,
         label: Option<Label>,
-        tag: StreamTag,
+        tag: StreamId,
         seq: u64,
     ) -> Result<(), Refusal> {
         let seq = seq.min(self.stream(tag).backlog.head());
@@ -436,7 +437,9 @@ impl Hub {
     ) -> Result<(), Refusal> {
         let uid = self.sessions[&id].peer.uid;
         let tag = self.known_room(uid, room)?;
-        let Topic::Room { creator_uid, .. } = &self.stream(tag).topic else { return no_room(room) };
+        let StreamKind::Room { creator_uid, .. } = &self.stream(tag).topic else {
+            return no_room(room);
+        };
         if uid != *creator_uid && !self.is_operator(uid) {
             let by = self.called(*creator_uid);
             let text =
@@ -452,7 +455,7 @@ impl Hub {
     }
 
     /// Returns true if a room is about to be deleted: nothing new is sent in it.
-    pub(super) fn is_ending(&self, tag: StreamTag) -> bool {
+    pub(super) fn is_ending(&self, tag: StreamId) -> bool {
         self.directory.is_ending(tag)
     }
 
@@ -472,9 +475,9 @@ impl Hub {
         !deletions.is_empty()
     }
 
-    fn delete_now(&mut self, tag: StreamTag) {
+    fn delete_now(&mut self, tag: StreamId) {
         let Some(stream) = self.known_stream(tag) else { return };
-        let Topic::Room { name, id, creator_uid, rules, .. } = &stream.topic else { return };
+        let StreamKind::Room { name, id, creator_uid, rules, .. } = &stream.topic else { return };
         let (name, id, creator_uid, private) = (name.clone(), *id, *creator_uid, rules.private);
         let head = stream.numbered;
         let sessions: Vec<_> = self.stream(tag).subs.iter().map(|(_, sub)| sub.session).collect();
@@ -520,11 +523,11 @@ mod tests {
             clock::Now,
             frames::{Destination, Frame, Hello, Line, Report, Submit},
             hub::{
-                Action, Rules,
+                Action, HubConfig,
                 scene::{self, EVE, HEAD, MAX, MIA, Scene, session},
             },
             member::{Kind, Peer},
-            message::RunId,
+            message::BootId,
             names::{RoomName, UserName},
             request::{Begin, Follow, Request},
         },
@@ -534,7 +537,7 @@ mod tests {
     const NOW: Now = Now { mono_us: 1, wall_us: 1 };
 
     fn hub() -> Hub {
-        let mut hub = Hub::new(Rules::new(RunId(1), 0, |_| [0; FRAME_HEADER_BYTES]));
+        let mut hub = Hub::new(HubConfig::new(BootId(1), 0, |_| [0; FRAME_HEADER_BYTES]));
         for (id, user) in [(1, "ann"), (2, "bob")] {
             let peer = Peer { uid: id, user: UserName::new(user).unwrap(), pid: id, start: 0 };
             let hello = Hello::new(None, Kind::Person, [id as u8; 16]);

@@ -9,7 +9,7 @@ use crate::{
         clock::Now,
         event::Event,
         member::SessionId,
-        message::NoticeId,
+        message::AnnouncementId,
         names::RoomName,
         refusal::{Refusal, RefusalCode, refuse},
         reply::{Missing, ReceiptInfo, Reply},
@@ -44,7 +44,12 @@ impl Hub {
     }
 
     /// Returns the present receipt of an announcement.
-    pub(super) fn receipt(&self, id: SessionId, of: NoticeId, skip: u32) -> Result<Reply, Refusal> {
+    pub(super) fn receipt(
+        &self,
+        id: SessionId,
+        of: AnnouncementId,
+        skip: u32,
+    ) -> Result<Reply, Refusal> {
         let state = match self.visible_notice(id, of)? {
             Ok(posted) => &posted.state,
             Err(_) => return refuse(RefusalCode::Failed, format!("{of} is not published yet")),
@@ -93,7 +98,7 @@ impl Hub {
         &mut self,
         now: Now,
         id: SessionId,
-        of: NoticeId,
+        of: AnnouncementId,
     ) -> Result<Reply, Refusal> {
         let uid = self.sessions[&id].peer.uid;
         let number = match self.visible_notice(id, of)? {

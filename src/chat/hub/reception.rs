@@ -6,7 +6,7 @@ use super::{
     subscriber::{Reception, Subscriber},
 };
 use crate::{
-    chat::{batch::Head, clock::Now, frames::Report, member::SessionId, stream_id::StreamTag},
+    chat::{batch::Head, clock::Now, frames::Report, member::SessionId, stream_id::StreamId},
     faults::{Fault, planted},
     limits::{
         FRAME_HEADER_BYTES, HEALTH_WINDOW_MS, PROBE_AT_ONCE_MEMBERS_MAX, PROBES_EVERY_MS,
@@ -20,7 +20,7 @@ const HEALTH_MESSAGES_MIN: u64 = 8;
 impl Hub {
     /// Sessions that are to hear what is published in a stream by the broadcast channel, and those
     /// that are being tried.
-    pub fn hearers(&self, tag: StreamTag) -> impl Iterator<Item = SessionId> + '_ {
+    pub fn hearers(&self, tag: StreamId) -> impl Iterator<Item = SessionId> + '_ {
         let hears = |sub: &&Subscriber| match sub.health.reception {
             Reception::Unavailable => false,
             Reception::Unproven { .. } => true,
@@ -31,7 +31,7 @@ impl Hub {
     }
 
     /// Judges by a member's report if broadcast reaches it.
-    pub(super) fn judge_hearing(&mut self, now: Now, tag: StreamTag, key: usize, report: &Report) {
+    pub(super) fn judge_hearing(&mut self, now: Now, tag: StreamId, key: usize, report: &Report) {
         let min = self.rules.broadcast_members_min;
         let stream = self.stream_mut(tag);
         let (worth_it, aside) = (stream.members as usize >= min, stream.broadcast.aside);
@@ -76,7 +76,7 @@ impl Hub {
     }
 
     /// A channel is tried again for those who did not hear it, after their pause.
-    pub(super) fn tick_probes(&mut self, now: Now, tag: StreamTag) {
+    pub(super) fn tick_probes(&mut self, now: Now, tag: StreamId) {
         let stream = &mut self.streams[tag];
         if stream.broadcast.channel.is_none() {
             return;
@@ -94,7 +94,7 @@ impl Hub {
     }
 
     /// Sends an empty datagram for those who are not known to hear the channel.
-    pub(super) fn probe(&mut self, now: Now, tag: StreamTag) {
+    pub(super) fn probe(&mut self, now: Now, tag: StreamId) {
         let stream = &mut self.streams[tag];
         if !stream.probe_is_due(now) {
             return;

@@ -4,7 +4,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of answer")]
 
 use super::{
-    Action, Hub, Rates, Rules,
+    Action, Hub, HubConfig, Rates,
     scene::{
         ANN, EVE, MIA, SAM, Scene, Store, announce, den, join, join_room, role, room, session, user,
     },
@@ -13,7 +13,7 @@ use crate::{
     chat::{
         frames::{ANNOUNCEMENTS, Destination, Frame, Hello, Line, Report, Submit},
         member::{Kind, Peer, SessionId},
-        message::NoticeId,
+        message::AnnouncementId,
         names::{Label, RoomName, Target, UserName},
         refusal::Refusal,
         reply::Reply,
@@ -22,7 +22,7 @@ use crate::{
             SessionRequest,
         },
         rules::{Rights, Role},
-        stream_id::StreamTag,
+        stream_id::StreamId,
         text::Text,
     },
     limits::{
@@ -85,7 +85,7 @@ fn refusal(scene: &mut Scene, uid: u32, request: Request) -> Result<Refusal, Str
 
 /// The stage of all cases: `den` is a public room, `vault` a private one, both of `ann`; `mia` and
 /// `eve` are in `den`.
-fn stage(adjust: impl FnOnce(&mut Rules)) -> Scene {
+fn stage(adjust: impl FnOnce(&mut HubConfig)) -> Scene {
     let mut scene = Scene::with_rules(false, adjust);
     let vault =
         Request::CreateRoom { room: room("vault"), history: true, private: true, read_only: false };
@@ -166,11 +166,11 @@ fn retained(text: &str) -> Announce {
 }
 
 /// Returns the id of an announcement of [`SAM`] that waits for its time.
-fn scheduled(scene: &mut Scene) -> NoticeId {
+fn scheduled(scene: &mut Scene) -> AnnouncementId {
     let at_us = Some(scene.now.wall_us + 1_000_000);
     let reply = scene.request(SAM, Request::Announce(Announce { at_us, ..announce(None, "x") }));
     let Ok(Reply::Scheduled { schedule, .. }) = reply else { panic!("{reply:?}") };
-    NoticeId::Scheduled(schedule)
+    AnnouncementId::Scheduled(schedule)
 }
 
 fn search(text: String, target: Option<Target>, from: Option<UserName>) -> Request {
@@ -198,8 +198,8 @@ fn answering(scene: &Scene, queue: Option<&str>, jobs: u32) -> Answering {
     Answering { stream: scene.tag(), queue, jobs, holding: Vec::new(), done: Vec::new() }
 }
 
-fn id(number: u64) -> NoticeId {
-    NoticeId::Number(number)
+fn id(number: u64) -> AnnouncementId {
+    AnnouncementId::Number(number)
 }
 
 /// A user submits a text in `den`, and another one gets it.
@@ -295,7 +295,7 @@ table! {
             (SAM, Request::Part { stream: scene.tag(), forget: true })
         };
         "a stream that does not exist": |_| {
-            (SAM, Request::Part { stream: StreamTag(99), forget: true })
+            (SAM, Request::Part { stream: StreamId(99), forget: true })
         };
     }
     Unfollow {
@@ -359,7 +359,7 @@ table! {
         };
         "a role too many": |scene| {
             let tag = scene.tag();
-            let super::stream::Topic::Room { rules, .. } = &mut scene.hub.stream_mut(tag).topic
+            let super::stream::StreamKind::Room { rules, .. } = &mut scene.hub.stream_mut(tag).topic
             else {
                 panic!("den is a room");
             };
@@ -595,7 +595,7 @@ table! {
         "a private room": |_| (SAM, Request::MarkRead { target: target("vault"), seq: 1 });
         "a mark too many": |scene| {
             for n in 0..MARKS_PER_USER_MAX as u32 {
-                scene.hub.follows.set_mark((SAM, None), StreamTag(1_000 + n), 1);
+                scene.hub.follows.set_mark((SAM, None), StreamId(1_000 + n), 1);
             }
             (SAM, Request::MarkRead { target: target("den"), seq: 1 })
         };
@@ -732,7 +732,7 @@ fn refused_submit_changes_nothing() {
     };
     let named = |name: &str| Destination::Room(room(name));
     let cases: [(&str, SetUp, Destination, Option<u64>); 8] = [
-        ("no stream", nothing, Destination::Stream(StreamTag(99)), None),
+        ("no stream", nothing, Destination::Stream(StreamId(99)), None),
         ("announcements", nothing, Destination::Stream(ANNOUNCEMENTS), None),
         ("private", nothing, named("vault"), None),
         ("invisible character", nothing, Destination::Room(invisible()), None),
@@ -753,7 +753,7 @@ fn report_or_repair_of_nonsense_changes_nothing() {
     let mut scene = stage(|_| {});
     let (tag, mia) = (scene.tag(), session(MIA));
     let before = scene.hub.digest();
-    for stream in [StreamTag(99), ANNOUNCEMENTS, tag] {
+    for stream in [StreamId(99), ANNOUNCEMENTS, tag] {
         for id in [mia, session(SAM), SessionId(99)] {
             let report = Report { stream, delivered: 0, by_broadcast: u64::MAX, datagrams: 0 };
             scene.hub.report(scene.now, id, &report);

@@ -1,6 +1,6 @@
 //! Requests: what a session asks and how it is answered.
 
-use super::{Action, Hub, commits::Held, rooms::NewRoom, sessions::Wait, stream::Topic};
+use super::{Action, Hub, commits::Held, rooms::NewRoom, sessions::Wait, stream::StreamKind};
 use crate::{
     chat::{
         clock::Now,
@@ -11,7 +11,7 @@ use crate::{
         reply::Reply,
         request::{Begin, Follow, Request, SessionRequest},
         store::Question,
-        stream_id::StreamTag,
+        stream_id::StreamId,
     },
     faults::{Fault, planted},
     limits::{
@@ -206,7 +206,7 @@ impl Hub {
     ///
     /// # Errors
     /// Returns an error if all ids of this boot, or those of the user, are used up.
-    pub(super) fn make_tag(&mut self, uid: u32) -> Result<StreamTag, Refusal> {
+    pub(super) fn make_tag(&mut self, uid: u32) -> Result<StreamId, Refusal> {
         self.streams.make_tag(Some(uid)).ok_or_else(|| {
             let text = "this user has used up their stream ids until the server restarts";
             Refusal::new(RefusalCode::Failed, text)
@@ -273,7 +273,7 @@ impl Hub {
         &mut self,
         id: SessionId,
         request: &Request,
-    ) -> Result<Option<StreamTag>, Refusal> {
+    ) -> Result<Option<StreamId>, Refusal> {
         // While the store fails, rooms are used before they are stored.
         let may_wait = self.rules.persistent && self.commits.is_healthy();
         if !may_wait || planted(Fault::RoomNamedBeforeCommit) {
@@ -291,7 +291,7 @@ impl Hub {
 
     /// Keeps a request until its room is stored, and pauses its session: later requests stay behind
     /// it.
-    fn hold(&mut self, id: SessionId, serial: u32, request: Request, room: StreamTag) {
+    fn hold(&mut self, id: SessionId, serial: u32, request: Request, room: StreamId) {
         self.commits.hold(Held { session: id, serial, request, room });
         if let Some(session) = self.sessions.get_mut(&id) {
             session.waits = Some(Wait::Commit);
@@ -326,13 +326,13 @@ impl Hub {
     fn part_by_request(
         &mut self,
         id: SessionId,
-        tag: StreamTag,
+        tag: StreamId,
         forget: bool,
     ) -> Result<Reply, Refusal> {
         if self.sessions[&id].sub_key(tag).is_none() {
             return refuse(RefusalCode::Absent, "this session is not subscribed to the stream");
         }
-        if forget && let Topic::Room { name, .. } = &self.stream(tag).topic {
+        if forget && let StreamKind::Room { name, .. } = &self.stream(tag).topic {
             let room = name.clone();
             self.forget_following(id, &room);
         }

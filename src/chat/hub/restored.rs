@@ -1,6 +1,6 @@
 //! A hub that goes on where an earlier one ended.
 
-use super::{Hub, Rules, gone::Gone, stream::Stream};
+use super::{Hub, HubConfig, gone::Gone, stream::Stream};
 use crate::{
     chat::{
         frames::ANNOUNCEMENTS,
@@ -12,7 +12,7 @@ use crate::{
 impl Hub {
     /// A hub that goes on where the last run ended.
     #[must_use]
-    pub fn restored(rules: Rules, restored: Restored) -> Self {
+    pub fn restored(rules: HubConfig, restored: Restored) -> Self {
         let mut hub = Self::new(rules);
         hub.stream_mut(ANNOUNCEMENTS).restore(restored.announcements);
         for room in restored.rooms {

@@ -7,19 +7,19 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use proptest::prelude::*;
 
-use super::{Action, Hub, Rules};
+use super::{Action, Hub, HubConfig};
 use crate::{
     chat::{
         clock::Now,
         frames::{ANNOUNCEMENTS, Destination, EarlierSubmits, Frame, Hello, Line, Submit},
         member::{EndCause, Kind, Peer, SessionId},
-        message::{NoticeId, RunId},
+        message::{AnnouncementId, BootId},
         names::{RoomName, Target, UserName},
         refusal::RefusalCode,
         request::{Announce, Begin, Follow, Request},
         rules::{Rights, Role, RoomRules},
         store::{Entry, Record, Restored, RestoredRoom, RestoredSubmits, Span, StreamKey},
-        stream_id::{RoomId, StreamTag},
+        stream_id::{RoomId, StreamId},
         text::Text,
     },
     limits::{FRAME_HEADER_BYTES, WILLS_UNSAID_MAX},
@@ -32,8 +32,8 @@ fn room(name: &str) -> RoomName {
     RoomName::new(name).unwrap()
 }
 
-fn rules() -> Rules {
-    let mut rules = Rules::new(RunId(1), 0, |_| [0; FRAME_HEADER_BYTES]);
+fn rules() -> HubConfig {
+    let mut rules = HubConfig::new(BootId(1), 0, |_| [0; FRAME_HEADER_BYTES]);
     (rules.store, rules.persistent) = (true, true);
     rules
 }
@@ -169,7 +169,7 @@ const REFUSALS: [&str; 12] = [
 #[test]
 fn a_submit_of_a_boot_whose_messages_are_lost_is_unknown() {
     for persistent in [false, true] {
-        let rules = Rules { store: true, persistent, ..rules() };
+        let rules = HubConfig { store: true, persistent, ..rules() };
         let mut world = World::new(Hub::new(rules), 1_000_000);
         let earlier = EarlierSubmits { highest: 3, since_us: 500_000 };
         let id = world.open(ANN, 1, earlier);
@@ -257,7 +257,7 @@ fn resubmit(refusal: &str, became: Became) -> Vec<Answer> {
     let session = world.open(ANN, 1, earlier);
     let to = match refusal {
         "no such room" | "reply, no room" => Destination::Room(room("other")),
-        "no such stream" => Destination::Stream(StreamTag(77)),
+        "no such stream" => Destination::Stream(StreamId(77)),
         _ => to_den(),
     };
     let lines = match refusal {
@@ -603,7 +603,7 @@ proptest! {
 // ---- failed commits -----------------------------------------------------------------------------
 
 /// Returns all that a batch takes: numbers, bytes in flight, counters, figures.
-fn digest(world: &World, tag: StreamTag) -> String {
+fn digest(world: &World, tag: StreamId) -> String {
     let hub = &world.hub;
     let stream = hub.stream(tag);
     let mut usage: Vec<_> =
@@ -664,7 +664,7 @@ fn failed_commit_gives_back_all_that_its_messages_took() {
 
 #[test]
 fn last_will_survives_a_full_account_and_a_failed_commit() {
-    let rules = Rules { in_flight_bytes_per_user_max: 1_000, host: true, ..rules() };
+    let rules = HubConfig { in_flight_bytes_per_user_max: 1_000, host: true, ..rules() };
     let mut world = World::new(Hub::new(rules), 1);
     let none = EarlierSubmits::default;
     let (ann, other) = (world.open(ANN, 1, none()), world.open(ANN, 2, none()));
@@ -694,7 +694,7 @@ fn last_will_survives_a_full_account_and_a_failed_commit() {
 
 #[test]
 fn unsaid_wills_of_one_user_leave_some_to_others() {
-    let mut world = World::new(Hub::new(Rules { host: true, ..rules() }), 1);
+    let mut world = World::new(Hub::new(HubConfig { host: true, ..rules() }), 1);
     let follow = || Follow::Room(room("den"));
     let join =
         || Request::Join { follow: follow(), begin: Begin::Now, membership: false, keep: false };
@@ -740,7 +740,7 @@ fn change_is_answered_with_its_own_record_only() {
         let mut replies = world.hub.commits.replies();
         replies.any(|(_, serial, _)| *serial == 7)
     };
-    let is_its = |record: &Record| matches!(record, Record::Notice(state) if matches!(state.id(), NoticeId::Scheduled(_)));
+    let is_its = |record: &Record| matches!(record, Record::Notice(state) if matches!(state.id(), AnnouncementId::Scheduled(_)));
     let mut stored = false;
     while let Some((records, _)) = world.store(Ok(())) {
         stored |= records.iter().any(is_its);

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{Hub, pending::EntryDraft, sessions::Session, stream::Topic};
+use super::{Hub, pending::EntryDraft, sessions::Session, stream::StreamKind};
 use crate::{
     chat::{
         clock::Now,
@@ -13,7 +13,7 @@ use crate::{
         reply::Reply,
         rules::{Role, RoomRules},
         store::Record,
-        stream_id::StreamTag,
+        stream_id::StreamId,
     },
     faults::{Fault, planted},
     limits::ROOM_ROLES_MAX,
@@ -44,7 +44,7 @@ impl Hub {
             let text = format!("too many invitations of {user}; try again in a few seconds");
             return refuse(RefusalCode::Failed, text);
         }
-        let Topic::Room { rules, name, .. } = &mut self.stream_mut(tag).topic else {
+        let StreamKind::Room { rules, name, .. } = &mut self.stream_mut(tag).topic else {
             return no_room(room);
         };
         let name = name.clone();
@@ -76,8 +76,8 @@ impl Hub {
     }
 
     /// Takes the roles that let a user into a room, or lead it.
-    fn take_roles(&mut self, name: &RoomName, uid: u32, tag: StreamTag) {
-        let Topic::Room { rules, .. } = &mut self.stream_mut(tag).topic else { return };
+    fn take_roles(&mut self, name: &RoomName, uid: u32, tag: StreamId) {
+        let StreamKind::Room { rules, .. } = &mut self.stream_mut(tag).topic else { return };
         let had = |role: &Role| rules.set(uid, *role, false) == Some(true);
         let gone: Vec<Role> = [Role::Invited, Role::Operator].into_iter().filter(had).collect();
         for role in &gone {
@@ -90,7 +90,7 @@ impl Hub {
         &self,
         own: u32,
         uid: u32,
-        tag: StreamTag,
+        tag: StreamId,
         role: Role,
         on: bool,
     ) -> Result<(), Refusal> {
@@ -133,7 +133,7 @@ impl Hub {
         if uid != own {
             self.may_be_ruled(own, uid, tag, Role::Invited, false)?;
         }
-        let Topic::Room { rules, name, creator_uid, .. } = &self.stream(tag).topic else {
+        let StreamKind::Room { rules, name, creator_uid, .. } = &self.stream(tag).topic else {
             return no_room(room);
         };
         let name = name.clone();
@@ -157,7 +157,7 @@ impl Hub {
         &mut self,
         by: SessionId,
         uid: u32,
-        tag: StreamTag,
+        tag: StreamId,
         label: Option<&Label>,
         banned: bool,
     ) {
@@ -173,7 +173,7 @@ impl Hub {
     }
 
     /// Returns the sessions of a user, or of one label of theirs, in a room.
-    fn sessions_in(&self, uid: u32, tag: StreamTag, label: Option<&Label>) -> Vec<SessionId> {
+    fn sessions_in(&self, uid: u32, tag: StreamId, label: Option<&Label>) -> Vec<SessionId> {
         let is_meant = |s: &Session| {
             s.peer.uid == uid && label.is_none_or(|l| s.member.label.as_ref() == Some(l))
         };
@@ -183,14 +183,14 @@ impl Hub {
     }
 
     /// Has what is published in a stream from now on sealed with another key.
-    pub(super) fn new_key(&mut self, tag: StreamTag) {
+    pub(super) fn new_key(&mut self, tag: StreamId) {
         if !planted(Fault::KeysNeverChange) {
             self.directory.rekey(tag);
         }
     }
 
     /// Notifies the invited user and the members, who see by whom a user was let in.
-    fn tell_invited(&mut self, id: SessionId, uid: u32, tag: StreamTag) {
+    fn tell_invited(&mut self, id: SessionId, uid: u32, tag: StreamId) {
         let Some(room) = self.room_rules(tag).map(|(name, ..)| name.clone()) else { return };
         let (user, by) = (self.called(uid), self.called(self.sessions[&id].peer.uid));
         let invited = self.sessions_of(uid).filter(|s| s.listens());
@@ -206,7 +206,7 @@ impl Hub {
 
     /// Records in the room, permanently, that a role of the server let a user into a private room:
     /// members who are not here now see it too.
-    fn say_let_in(&mut self, now: Now, id: SessionId, uid: u32, tag: StreamTag) {
+    fn say_let_in(&mut self, now: Now, id: SessionId, uid: u32, tag: StreamId) {
         let session = &self.sessions[&id];
         let (account, from) = (session.account, Arc::clone(&session.member));
         let whom =

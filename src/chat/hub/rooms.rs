@@ -8,7 +8,7 @@ use std::{
 use super::{
     Hub,
     sessions::Session,
-    stream::{Stream, Topic},
+    stream::{Stream, StreamKind},
 };
 use crate::{
     chat::{
@@ -20,7 +20,7 @@ use crate::{
         reply::{Reply, RoomInfo, WhoInfo},
         rules::RoomRules,
         store::{Record, Span},
-        stream_id::{RoomId, StreamTag},
+        stream_id::{RoomId, StreamId},
     },
     limits::TOPIC_BYTES_MAX,
 };
@@ -85,7 +85,7 @@ impl Hub {
         id: SessionId,
         room: &RoomName,
         new: NewRoom,
-    ) -> Result<Option<StreamTag>, Refusal> {
+    ) -> Result<Option<StreamId>, Refusal> {
         let uid = self.sessions[&id].peer.uid;
         self.may_make(uid, room)?;
         self.add_room(uid, room, new)
@@ -97,7 +97,7 @@ impl Hub {
         uid: u32,
         room: &RoomName,
         new: NewRoom,
-    ) -> Result<Option<StreamTag>, Refusal> {
+    ) -> Result<Option<StreamId>, Refusal> {
         // Until a deletion is kept, what was said in the room is still to be found under its name.
         if self.directory.room(room).is_some()
             || (self.rules.store && self.commits.has_end_of(room))
@@ -118,15 +118,15 @@ impl Hub {
     }
 
     /// Makes the permanent id of a new room. No client can guess it, and no other boot makes it.
-    fn make_room_id(&self, tag: StreamTag) -> RoomId {
+    fn make_room_id(&self, tag: StreamId) -> RoomId {
         let mut hasher = DefaultHasher::new();
         (self.rules.secret, self.rules.run, tag).hash(&mut hasher);
         RoomId(hasher.finish())
     }
 
-    fn record_room(&mut self, tag: StreamTag) {
+    fn record_room(&mut self, tag: StreamId) {
         let stream = self.stream(tag);
-        if let Topic::Room { name, id, creator_uid, history, topic, rules } = &stream.topic {
+        if let StreamKind::Room { name, id, creator_uid, history, topic, rules } = &stream.topic {
             let record = Record::Room {
                 name: name.clone(),
                 id: *id,
@@ -170,8 +170,12 @@ impl Hub {
         let rooms = rest.by_ref().take(ROOMS_PER_REPLY).map(|(name, tag)| {
             let stream = self.stream(tag);
             let (topic, private, read_only) = match &stream.topic {
-                Topic::Room { topic, rules, .. } => (topic.clone(), rules.private, rules.read_only),
-                Topic::Announcements | Topic::Conversation { .. } => (String::new(), false, false),
+                StreamKind::Room { topic, rules, .. } => {
+                    (topic.clone(), rules.private, rules.read_only)
+                }
+                StreamKind::Announcements | StreamKind::Conversation { .. } => {
+                    (String::new(), false, false)
+                }
             };
             RoomInfo {
                 name: name.clone(),

@@ -5,14 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Action, Chunk, Hub, Rules};
+use super::{Action, Chunk, Hub, HubConfig};
 use crate::{
     chat::{
         clock::Now,
         event::Event,
         frames::{Destination, Frame, Hello, Line, Report, Submit},
         member::{Kind, Level, Peer, SessionId},
-        message::RunId,
+        message::BootId,
         names::{Label, RoomName, UserName},
         refusal::Refusal,
         reply::Reply,
@@ -21,7 +21,7 @@ use crate::{
         store::{
             Fetch, Question, Record, Restored, RestoredRoom, RestoredSubmits, Span, StreamKey,
         },
-        stream_id::{Channel, ChannelKey, RoomId, StreamTag},
+        stream_id::{Channel, ChannelKey, RoomId, StreamId},
         text::Text,
     },
     limits::FRAME_HEADER_BYTES,
@@ -58,8 +58,8 @@ pub(super) struct Scene {
     /// Records of the transaction that waits.
     storing: Vec<Record>,
     /// Current key of each channel.
-    keys: BTreeMap<StreamTag, u32>,
-    known_keys: BTreeSet<(SessionId, StreamTag, u32)>,
+    keys: BTreeMap<StreamId, u32>,
+    known_keys: BTreeSet<(SessionId, StreamId, u32)>,
     /// Sessions whose connection was ended.
     ended: BTreeSet<SessionId>,
     /// Bytes that each session can read: pulled, or from a datagram that it can open.
@@ -108,7 +108,7 @@ impl Scene {
     }
 
     /// The same with other rules of the server.
-    pub(super) fn with_rules(private: bool, adjust: impl FnOnce(&mut Rules)) -> Self {
+    pub(super) fn with_rules(private: bool, adjust: impl FnOnce(&mut HubConfig)) -> Self {
         let mut roles = RoomRules::new(private, false);
         for uid in [MIA, EVE, MAX].into_iter().filter(|_| private) {
             roles.set(uid, Role::Invited, true);
@@ -136,7 +136,7 @@ impl Scene {
             }],
             ..Restored::default()
         };
-        let mut rules = Rules::new(RunId(1), 0, |_| [0; FRAME_HEADER_BYTES]);
+        let mut rules = HubConfig::new(BootId(1), 0, |_| [0; FRAME_HEADER_BYTES]);
         (rules.store, rules.persistent, rules.host) = (true, true, true);
         rules.broadcast_members_min = 1;
         adjust(&mut rules);
@@ -172,7 +172,7 @@ impl Scene {
         self.hub.open(self.now, id, peer, hello).unwrap();
     }
 
-    pub(super) fn tag(&self) -> StreamTag {
+    pub(super) fn tag(&self) -> StreamId {
         self.hub.room_tag(&den()).unwrap()
     }
 
@@ -296,7 +296,7 @@ impl Scene {
     }
 
     /// A session listens to a channel and hears it.
-    pub(super) fn hears(&mut self, id: SessionId, stream: StreamTag) {
+    pub(super) fn hears(&mut self, id: SessionId, stream: StreamId) {
         let listening = Request::Session(SessionRequest::Listening {
             stream,
             charge_bytes: 1 << 20,

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::{
     Action, Hub,
+    accounts::AccountId,
     instances::InstanceKey,
     pending::EntryDraft,
-    quota::AccountId,
     sessions::{Directs, Session},
-    stream::Topic,
+    stream::StreamKind,
 };
 use crate::{
     chat::{
@@ -18,10 +18,10 @@ use crate::{
         hub::sessions::Silence,
         member::{EndCause, Member, Peer, SessionId},
         names::{Label, RoomName},
+        presence_row::Row,
         refusal::{Refusal, RefusalCode},
         reply::Reply,
-        roster::Row,
-        stream_id::StreamTag,
+        stream_id::StreamId,
         text::{Text, counted},
     },
     faults::{Fault, planted},
@@ -64,7 +64,7 @@ impl Hub {
         if self.rules.host {
             let free = self.rules.sessions_max - self.sessions.len();
             let others = self.accounts.others(account);
-            most = most.min(super::quota::share(free, of_account, others + 1).max(1));
+            most = most.min(super::accounts::share(free, of_account, others + 1).max(1));
         }
         if of_account >= most {
             let text = format!(
@@ -163,7 +163,7 @@ impl Hub {
         &mut self,
         now: Now,
         id: SessionId,
-        tag: StreamTag,
+        tag: StreamId,
         will: Option<&Text>,
         cause: EndCause,
     ) -> bool {
@@ -198,15 +198,15 @@ impl Hub {
         rooms.iter().all(|room| of.contains(room))
     }
 
-    pub(super) fn room_name(&self, tag: StreamTag) -> Option<RoomName> {
+    pub(super) fn room_name(&self, tag: StreamId) -> Option<RoomName> {
         match &self.known_stream(tag)?.topic {
-            Topic::Room { name, .. } => Some(name.clone()),
-            Topic::Announcements | Topic::Conversation { .. } => None,
+            StreamKind::Room { name, .. } => Some(name.clone()),
+            StreamKind::Announcements | StreamKind::Conversation { .. } => None,
         }
     }
 
     /// Takes a member out of a stream and tells the others.
-    pub(super) fn part(&mut self, id: SessionId, tag: StreamTag, cause: EndCause) {
+    pub(super) fn part(&mut self, id: SessionId, tag: StreamId, cause: EndCause) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Some(at) = session.subs.iter().position(|(t, _)| *t == tag) else { return };
         let (_, key) = session.subs.remove(at);
@@ -230,8 +230,8 @@ impl Hub {
     }
 
     /// A session that followed one conversation only does not follow it when it begins again.
-    fn forget_direct(&mut self, id: SessionId, tag: StreamTag) {
-        let Topic::Conversation { low, high, .. } = self.stream(tag).topic else { return };
+    fn forget_direct(&mut self, id: SessionId, tag: StreamId) {
+        let StreamKind::Conversation { low, high, .. } = self.stream(tag).topic else { return };
         if let Some(session) = self.sessions.get_mut(&id)
             && let Directs::With(users) = &mut session.directs
         {
@@ -241,9 +241,9 @@ impl Hub {
     }
 
     /// Tells a change of a room's membership to those members that want to know.
-    pub(super) fn tell_membership(&mut self, tag: StreamTag, except: SessionId, event: Event) {
+    pub(super) fn tell_membership(&mut self, tag: StreamId, except: SessionId, event: Event) {
         let stream = self.stream(tag);
-        if !matches!(stream.topic, Topic::Room { .. }) {
+        if !matches!(stream.topic, StreamKind::Room { .. }) {
             return;
         }
         let watchers = stream.watchers();
@@ -337,8 +337,8 @@ impl Hub {
         let session = self.sessions.get(&id)?;
         let rooms = session.subs.iter().filter_map(|(tag, _)| match &self.stream(*tag).topic {
             // The table is public.
-            Topic::Room { name, rules, .. } => (!rules.private).then(|| name.clone()),
-            Topic::Announcements | Topic::Conversation { .. } => None,
+            StreamKind::Room { name, rules, .. } => (!rules.private).then(|| name.clone()),
+            StreamKind::Announcements | StreamKind::Conversation { .. } => None,
         });
         Some(Row {
             session: id,
@@ -359,7 +359,7 @@ impl Hub {
 
     /// The channel of a stream opens when enough members could hear it, and closes when few are
     /// left.
-    pub(super) fn settle_channel(&mut self, tag: StreamTag) {
+    pub(super) fn settle_channel(&mut self, tag: StreamId) {
         let (broadcast, min) = (self.rules.broadcast, self.rules.broadcast_members_min);
         let stream = self.stream_mut(tag);
         if !broadcast || !stream.is_public() {

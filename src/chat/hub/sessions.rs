@@ -9,8 +9,8 @@ use std::{
 use rustc_hash::FxHashMap;
 
 use super::{
+    accounts::AccountId,
     instances::InstanceKey,
-    quota::AccountId,
     watchlist::{Look, Watchlist},
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
         member::{Kind, Member, Peer, SessionId, State},
         names::Label,
         refusal::{Refusal, RefusalCode, refuse},
-        stream_id::StreamTag,
+        stream_id::StreamId,
         text::{Text, counted},
     },
     limits::{AWAY_PER_USER_MAX, LATE_ROWS_PER_TURN, PING_AFTER_MS, UNRESPONSIVE_AFTER_MS},
@@ -48,7 +48,7 @@ impl Directs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wait {
     /// A stream has too much in flight.
-    Stream(StreamTag),
+    Stream(StreamId),
     /// Its account has too much in flight.
     Account,
     /// Its user says too much a second.
@@ -74,7 +74,7 @@ pub(super) struct Session {
     pub(super) account: AccountId,
     pub(super) instance: InstanceKey,
     /// Streams it listens to, with the key of its cursor there.
-    pub(super) subs: Vec<(StreamTag, usize)>,
+    pub(super) subs: Vec<(StreamId, usize)>,
     pub(super) directs: Directs,
     /// Stream with which the next pull begins, so that none starves the others.
     pub(super) pull_from: usize,
@@ -171,7 +171,7 @@ impl Session {
         }
     }
 
-    pub(super) fn sub_key(&self, tag: StreamTag) -> Option<usize> {
+    pub(super) fn sub_key(&self, tag: StreamId) -> Option<usize> {
         self.subs.iter().find(|(t, _)| *t == tag).map(|(_, key)| *key)
     }
 }

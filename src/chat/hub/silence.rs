@@ -8,7 +8,7 @@ use super::{
 use crate::{
     chat::{
         frames::{Destination, Frame, Line, Submit},
-        message::{NoticeId, RunId},
+        message::{AnnouncementId, BootId},
         names::{RoomName, Target},
         refusal::Refusal,
         reply::Reply,
@@ -17,7 +17,7 @@ use crate::{
             SessionRequest,
         },
         rules::{Rights, Role},
-        stream_id::{RoomId, StreamTag},
+        stream_id::{RoomId, StreamId},
     },
     limits::STREAMS_PER_SESSION_MAX,
 };
@@ -26,7 +26,7 @@ use crate::{
 #[derive(Debug, Clone)]
 struct Thing {
     room: RoomName,
-    tag: StreamTag,
+    tag: StreamId,
     id: RoomId,
     notice: u64,
     scheduled: u64,
@@ -128,7 +128,7 @@ fn world(stranger: Stranger) -> (Scene, [Thing; 5]) {
     scene.sent.clear();
     let never = Thing {
         room: room(NEVER),
-        tag: StreamTag(hidden.tag.0 ^ 1),
+        tag: StreamId(hidden.tag.0 ^ 1),
         id: RoomId(hidden.id.0 ^ 1),
         notice: 99,
         scheduled: 99,
@@ -223,7 +223,7 @@ fn join_with(t: &Thing, begin: Begin, keep: bool) -> Request {
 table! {
     Open { makes: |t| vec![Request::Open { target: t.target() }] }
     Join { makes: |t| {
-        let (run, seq) = (RunId(1), t.seq);
+        let (run, seq) = (BootId(1), t.seq);
         vec![
             join_with(t, Begin::Resume { run, seq, room: t.id }, false),
             join_with(t, Begin::After { run, seq }, true),
@@ -302,8 +302,8 @@ table! {
     } }
 }
 
-fn notices(t: &Thing, of: fn(NoticeId) -> Request) -> Vec<Request> {
-    vec![of(NoticeId::Number(t.notice)), of(NoticeId::Scheduled(t.scheduled))]
+fn notices(t: &Thing, of: fn(AnnouncementId) -> Request) -> Vec<Request> {
+    vec![of(AnnouncementId::Number(t.notice)), of(AnnouncementId::Scheduled(t.scheduled))]
 }
 
 /// Asks for a thing in a new world; `at`: its place there.

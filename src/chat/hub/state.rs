@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 
 use super::{
+    accounts::Accounts,
     action::Action,
     announcements::Announcements,
     audit_log::AuditLog,
     commits::Commits,
-    config::Rules,
+    config::HubConfig,
     directory::Directory,
     follows::FollowTable,
     instances::Instances,
     kicks::Kicks,
     output::HubOutput,
-    quota::Accounts,
     sessions::{Session, Sessions, Wait},
     stream::Stream,
     streams::Streams,
@@ -27,9 +27,9 @@ use crate::{
         event::Event,
         member::SessionId,
         names::{RoomName, UserName},
-        roster::Counters,
+        presence_row::Counters,
         store::Record,
-        stream_id::{Channel, ChannelKey, StreamTag},
+        stream_id::{Channel, ChannelKey, StreamId},
         users::Users,
     },
     faults::{Fault, planted},
@@ -46,7 +46,7 @@ pub(super) struct HubTimes {
 /// The state of all rules. See the head of this file.
 #[derive(Debug)]
 pub struct Hub {
-    pub(super) rules: Rules,
+    pub(super) rules: HubConfig,
     pub(super) clock: HubTimes,
     pub(super) sessions: Sessions,
     pub(super) streams: Streams,
@@ -66,7 +66,7 @@ pub struct Hub {
 impl Hub {
     /// A hub without sessions or rooms.
     #[must_use]
-    pub fn new(rules: Rules) -> Self {
+    pub fn new(rules: HubConfig) -> Self {
         let announcements = Stream::announcements(rules.backlog_bytes_max);
         let accounts = Accounts::new(rules.in_flight_bytes_per_user_max, rules.rates);
         let asking = WorkQueue::new(&rules);
@@ -193,7 +193,7 @@ impl Hub {
 
     /// The room of a name, for tests and the shell's log.
     #[must_use]
-    pub fn room_tag(&self, room: &RoomName) -> Option<StreamTag> {
+    pub fn room_tag(&self, room: &RoomName) -> Option<StreamId> {
         self.directory.room(room)
     }
 
@@ -393,7 +393,7 @@ impl Hub {
     }
 
     /// Takes over the rules that may change while the server runs.
-    pub fn change_rules(&mut self, new: &Rules) {
+    pub fn change_rules(&mut self, new: &HubConfig) {
         self.rules.policy = new.policy.clone();
         self.rules.rooms.clone_from(&new.rooms);
         self.rules.broadcast_members_min = new.broadcast_members_min;
@@ -425,19 +425,19 @@ impl Hub {
         }
     }
 
-    pub(super) fn stream(&self, tag: StreamTag) -> &Stream {
+    pub(super) fn stream(&self, tag: StreamId) -> &Stream {
         &self.streams[tag]
     }
 
-    pub(super) fn stream_mut(&mut self, tag: StreamTag) -> &mut Stream {
+    pub(super) fn stream_mut(&mut self, tag: StreamId) -> &mut Stream {
         &mut self.streams[tag]
     }
 
-    pub(super) fn known_stream(&self, tag: StreamTag) -> Option<&Stream> {
+    pub(super) fn known_stream(&self, tag: StreamId) -> Option<&Stream> {
         self.streams.get(tag)
     }
 
-    pub(super) fn mark_dirty(&mut self, tag: StreamTag) {
+    pub(super) fn mark_dirty(&mut self, tag: StreamId) {
         self.streams.mark_dirty(tag);
     }
 
@@ -455,7 +455,7 @@ impl Hub {
     }
 
     /// Handles a broadcast channel that was opened, or could not be, or no longer can.
-    pub fn channel_opened(&mut self, tag: StreamTag, channel: Option<Channel>) {
+    pub fn channel_opened(&mut self, tag: StreamId, channel: Option<Channel>) {
         // The room may have been deleted before the channel was open.
         let Some(stream) = self.streams.get_mut(tag) else { return };
         stream.broadcast.is_asked = channel.is_some();
@@ -475,7 +475,7 @@ impl Hub {
 
     /// Handles the loss of a stream's channel key: the stream goes by session until no session
     /// listens to it.
-    pub fn channel_lost(&mut self, tag: StreamTag) {
+    pub fn channel_lost(&mut self, tag: StreamId) {
         self.channel_opened(tag, None);
         if let Some(stream) = self.streams.get_mut(tag) {
             stream.broadcast.is_asked = true;
@@ -483,7 +483,7 @@ impl Hub {
     }
 
     /// Sets a new key of a stream's channel: its members get it, by session, before anything else.
-    pub fn channel_key(&mut self, tag: StreamTag, key: ChannelKey) {
+    pub fn channel_key(&mut self, tag: StreamId, key: ChannelKey) {
         let channel =
             self.streams.get_mut(tag).and_then(|stream| stream.broadcast.channel.as_mut());
         if let Some(channel) = channel {
@@ -492,7 +492,7 @@ impl Hub {
         }
     }
 
-    pub(super) fn tell_channel(&mut self, tag: StreamTag) {
+    pub(super) fn tell_channel(&mut self, tag: StreamId) {
         let stream = self.stream(tag);
         let Some(channel) = stream.broadcast.channel else { return };
         let sessions: Vec<_> = stream.subs.iter().map(|(_, sub)| sub.session).collect();

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use slab::Slab;
 
 use super::{
+    accounts::{AccountId, Holding},
     pending::{EntryDraft, MESSAGE_OVERHEAD_BYTES, Pending},
-    quota::{AccountId, Holding},
     subscriber::{Reception, Subscriber},
 };
 use crate::{
@@ -20,11 +20,11 @@ use crate::{
         frames::ANNOUNCEMENTS,
         hub::stream_parts::{BroadcastState, InFlight, MembershipEvents, Window},
         member::{Member, SessionId},
-        message::RunId,
+        message::BootId,
         names::RoomName,
         rules::RoomRules,
         store::{Entry, Span, StreamKey},
-        stream_id::{RoomId, StreamTag},
+        stream_id::{RoomId, StreamId},
     },
     faults::{Fault, planted},
     limits::{
@@ -35,7 +35,7 @@ use crate::{
 
 /// Kind of a stream, with its properties.
 #[derive(Debug)]
-pub(super) enum Topic {
+pub(super) enum StreamKind {
     Announcements,
     Room {
         name: RoomName,
@@ -56,10 +56,10 @@ pub(super) enum Topic {
 /// One stream. Numbers up to `backlog.head()` are published, up to `numbered` are given out.
 #[derive(Debug)]
 pub(super) struct Stream {
-    pub(super) tag: StreamTag,
+    pub(super) tag: StreamId,
     /// Rises with each stream of the boot.
     pub(super) made: u64,
-    pub(super) topic: Topic,
+    pub(super) topic: StreamKind,
     /// Storage key of this stream; valid across restarts.
     pub(super) key: Arc<StreamKey>,
     pub(super) backlog: Backlog,
@@ -122,11 +122,11 @@ impl Stream {
         text_bytes
     }
 
-    fn new(tag: StreamTag, topic: Topic, head: u64, backlog_bytes_max: usize) -> Self {
+    fn new(tag: StreamId, topic: StreamKind, head: u64, backlog_bytes_max: usize) -> Self {
         let key = match &topic {
-            Topic::Announcements => StreamKey::Announcements,
-            Topic::Room { name, .. } => StreamKey::Room(name.clone()),
-            Topic::Conversation { low, high, .. } => StreamKey::Conversation(*low, *high),
+            StreamKind::Announcements => StreamKey::Announcements,
+            StreamKind::Room { name, .. } => StreamKey::Room(name.clone()),
+            StreamKind::Conversation { low, high, .. } => StreamKey::Conversation(*low, *high),
         };
         Self {
             tag,
@@ -162,49 +162,50 @@ impl Stream {
     }
 
     pub(super) fn set_topic(&mut self, new: String) {
-        if let Topic::Room { topic, .. } = &mut self.topic {
+        if let StreamKind::Room { topic, .. } = &mut self.topic {
             *topic = new;
         }
     }
 
     pub(super) fn set_rules(&mut self, new: RoomRules) {
-        if let Topic::Room { rules, .. } = &mut self.topic {
+        if let StreamKind::Room { rules, .. } = &mut self.topic {
             **rules = new;
         }
     }
 
     pub(super) fn announcements(backlog_bytes_max: usize) -> Self {
-        Self::new(ANNOUNCEMENTS, Topic::Announcements, 0, backlog_bytes_max)
+        Self::new(ANNOUNCEMENTS, StreamKind::Announcements, 0, backlog_bytes_max)
     }
 
     pub(super) fn room(
-        tag: StreamTag,
+        tag: StreamId,
         (name, id): (RoomName, RoomId),
         creator_uid: u32,
         history: bool,
         backlog_bytes_max: usize,
     ) -> Self {
         let rules = Box::default();
-        let topic = Topic::Room { name, id, topic: String::new(), creator_uid, history, rules };
+        let topic =
+            StreamKind::Room { name, id, topic: String::new(), creator_uid, history, rules };
         Self::new(tag, topic, 0, backlog_bytes_max)
     }
 
     pub(super) fn conversation(
-        tag: StreamTag,
+        tag: StreamId,
         (low, high): (u32, u32),
         begun_by: Option<u32>,
         backlog_bytes_max: usize,
     ) -> Self {
-        let topic = Topic::Conversation { low, high, begun_by };
+        let topic = StreamKind::Conversation { low, high, begun_by };
         Self::new(tag, topic, 0, backlog_bytes_max.min(CONVERSATION_BACKLOG_BYTES_MAX))
     }
 
     /// Returns true if the stream's messages may go on the broadcast channel.
     pub(super) fn is_public(&self) -> bool {
         match &self.topic {
-            Topic::Announcements => true,
-            Topic::Room { rules, .. } => !rules.private,
-            Topic::Conversation { .. } => false,
+            StreamKind::Announcements => true,
+            StreamKind::Room { rules, .. } => !rules.private,
+            StreamKind::Conversation { .. } => false,
         }
     }
 
@@ -213,8 +214,8 @@ impl Stream {
         store
             && !planted(Fault::AckWithoutCommit)
             && match self.topic {
-                Topic::Room { history, .. } => history,
-                Topic::Announcements | Topic::Conversation { .. } => true,
+                StreamKind::Room { history, .. } => history,
+                StreamKind::Announcements | StreamKind::Conversation { .. } => true,
             }
     }
 
@@ -412,7 +413,7 @@ impl Stream {
 /// another boot.
 pub(super) fn cursor_of(
     stream: &Stream,
-    run: RunId,
+    run: BootId,
     stored: bool,
     begin: crate::chat::request::Begin,
 ) -> (u64, bool) {
@@ -439,6 +440,6 @@ pub(super) fn cursor_of(
 }
 
 /// Names of a member for an event, boxed once a change.
-pub(super) fn joined(tag: StreamTag, member: &Member) -> Event {
+pub(super) fn joined(tag: StreamId, member: &Member) -> Event {
     Event::Joined { stream: tag, member: member.clone() }
 }

@@ -7,10 +7,10 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
-use super::{quota::share, stream::Stream, stream_parts::Census, watchlist::Watchlist};
+use super::{accounts::share, stream::Stream, stream_parts::Census, watchlist::Watchlist};
 use crate::{
     chat::{
-        frames::ANNOUNCEMENTS, member::SessionId, permutation::Permutation, stream_id::StreamTag,
+        frames::ANNOUNCEMENTS, member::SessionId, permutation::Permutation, stream_id::StreamId,
     },
     limits::{STREAM_IDS_PER_USER_MAX, TICK_BUSY_MS, TICK_IDLE_MS, TICK_SHUT_MS},
 };
@@ -26,7 +26,7 @@ const IDS: usize = u32::MAX as usize;
 /// others have, and none can be guessed.
 #[derive(Debug)]
 pub(super) struct Streams {
-    by_tag: FxHashMap<StreamTag, Stream>,
+    by_tag: FxHashMap<StreamId, Stream>,
     order: Permutation<16>,
     /// Number from which the next id is made.
     next: u32,
@@ -35,8 +35,8 @@ pub(super) struct Streams {
     /// Streams that were added.
     made: u64,
     /// Streams with something to publish.
-    dirty: Vec<StreamTag>,
-    watched: Watchlist<StreamTag>,
+    dirty: Vec<StreamId>,
+    watched: Watchlist<StreamId>,
     /// Sums over all streams, as of their last looks.
     census: Census,
     /// Bytes of all backlogs, at most.
@@ -95,7 +95,7 @@ impl Streams {
 
     /// Makes an id for a stream that a user makes, or that an earlier boot had. Returns nothing
     /// once all ids of this boot, or those of this user, are used up.
-    pub(super) fn make_tag(&mut self, uid: Option<u32>) -> Option<StreamTag> {
+    pub(super) fn make_tag(&mut self, uid: Option<u32>) -> Option<StreamId> {
         if let Some(uid) = uid {
             let own = self.ids_of.get(&uid).copied().unwrap_or(0);
             let others = self.ids_of.len() - usize::from(own > 0);
@@ -106,7 +106,7 @@ impl Streams {
         let tag = loop {
             let number = self.next.checked_add(1)?;
             self.next = number;
-            let tag = StreamTag(self.order.conceal(number.into()) as u32);
+            let tag = StreamId(self.order.conceal(number.into()) as u32);
             if tag != ANNOUNCEMENTS {
                 break tag;
             }
@@ -132,30 +132,30 @@ impl Streams {
     }
 
     /// Removes a stream for good.
-    pub(super) fn remove(&mut self, tag: StreamTag) {
+    pub(super) fn remove(&mut self, tag: StreamId) {
         if let Some(stream) = self.by_tag.remove(&tag) {
             self.watched.forget(tag, &stream.look);
             self.census = self.census - stream.census;
         }
     }
 
-    pub(super) fn get(&self, tag: StreamTag) -> Option<&Stream> {
+    pub(super) fn get(&self, tag: StreamId) -> Option<&Stream> {
         self.by_tag.get(&tag)
     }
 
-    pub(super) fn get_mut(&mut self, tag: StreamTag) -> Option<&mut Stream> {
+    pub(super) fn get_mut(&mut self, tag: StreamId) -> Option<&mut Stream> {
         let stream = self.by_tag.get_mut(&tag)?;
         self.watched.touch(tag, &mut stream.look);
         Some(stream)
     }
 
     /// Returns the streams that a tick looks at; each is to be settled afterwards.
-    pub(super) fn watched(&self, now_us: u64) -> Vec<StreamTag> {
+    pub(super) fn watched(&self, now_us: u64) -> Vec<StreamId> {
         self.watched.to_look_at(now_us)
     }
 
     /// Ends the look at a stream.
-    pub(super) fn settle(&mut self, tag: StreamTag) {
+    pub(super) fn settle(&mut self, tag: StreamId) {
         let Some(stream) = self.by_tag.get_mut(&tag) else { return };
         let census = stream.census();
         self.census = self.census - std::mem::replace(&mut stream.census, census) + census;
@@ -182,7 +182,7 @@ impl Streams {
     }
 
     /// Has something published in a stream at the end of the turn.
-    pub(super) fn mark_dirty(&mut self, tag: StreamTag) {
+    pub(super) fn mark_dirty(&mut self, tag: StreamId) {
         if let Some(stream) = self.get_mut(tag)
             && !std::mem::replace(&mut stream.dirty, true)
         {
@@ -191,17 +191,17 @@ impl Streams {
     }
 
     /// Streams with something to publish.
-    pub(super) fn take_dirty(&mut self) -> Vec<StreamTag> {
+    pub(super) fn take_dirty(&mut self) -> Vec<StreamId> {
         std::mem::take(&mut self.dirty)
     }
 
     /// Returns false if the stream is gone: its room may have been deleted meanwhile.
-    pub(super) fn begin_publishing(&mut self, tag: StreamTag) -> bool {
+    pub(super) fn begin_publishing(&mut self, tag: StreamId) -> bool {
         self.get_mut(tag).map(|stream| stream.dirty = false).is_some()
     }
 
     /// Gives back the empty list of [`Streams::take_dirty`], so that its allocation can be kept.
-    pub(super) fn reuse_dirty(&mut self, empty: Vec<StreamTag>) {
+    pub(super) fn reuse_dirty(&mut self, empty: Vec<StreamId>) {
         if self.dirty.is_empty() {
             self.dirty = empty;
         }
@@ -232,16 +232,16 @@ impl Streams {
 
 /// For ids that were looked up in the same call; an id that a client or an earlier turn named may
 /// be gone.
-impl Index<StreamTag> for Streams {
+impl Index<StreamId> for Streams {
     type Output = Stream;
 
-    fn index(&self, tag: StreamTag) -> &Stream {
+    fn index(&self, tag: StreamId) -> &Stream {
         &self.by_tag[&tag]
     }
 }
 
-impl IndexMut<StreamTag> for Streams {
-    fn index_mut(&mut self, tag: StreamTag) -> &mut Stream {
+impl IndexMut<StreamId> for Streams {
+    fn index_mut(&mut self, tag: StreamId) -> &mut Stream {
         self.get_mut(tag).expect("the stream was looked up")
     }
 }

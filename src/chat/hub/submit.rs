@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::{
     Action, Hub,
+    accounts::AccountId,
     instances::{Again, InstanceKey, NewLines},
     pending::{EntryDraft, MESSAGE_OVERHEAD_BYTES},
-    quota::AccountId,
     sessions::Wait,
-    stream::Topic,
+    stream::StreamKind,
 };
 use crate::{
     chat::{
@@ -19,7 +19,7 @@ use crate::{
         member::SessionId,
         refusal::{Refusal, RefusalCode},
         store::{Entry, StreamKey},
-        stream_id::StreamTag,
+        stream_id::StreamId,
         text::SharedText,
     },
     faults::{Fault, planted},
@@ -107,7 +107,7 @@ impl Hub {
                 return self.refuse(id, new.iter().map(|(counter, _)| counter), &refusal);
             }
         };
-        if let (Destination::Room(room), Topic::Room { name, .. }) =
+        if let (Destination::Room(room), StreamKind::Room { name, .. }) =
             (&submit.to, &self.stream(tag).topic)
             && name.as_str() != room.as_str()
         {
@@ -160,7 +160,7 @@ impl Hub {
 
     /// Checks that a user's messages in a stream may be stored: their part of the history is
     /// bounded.
-    pub(super) fn may_store(&self, uid: u32, tag: StreamTag) -> Result<(), Refusal> {
+    pub(super) fn may_store(&self, uid: u32, tag: StreamId) -> Result<(), Refusal> {
         match self.stream(tag).is_committed(self.rules.store) {
             true => self.has_history_left(uid),
             false => Ok(()),
@@ -183,7 +183,7 @@ impl Hub {
         &mut self,
         id: SessionId,
         submit: &Submit<'_>,
-    ) -> Result<Option<StreamTag>, Refusal> {
+    ) -> Result<Option<StreamId>, Refusal> {
         let uid = self.sessions[&id].peer.uid;
         let tag = match &submit.to {
             Destination::Room(room) => match self.room_named(uid, room) {
@@ -225,7 +225,7 @@ impl Hub {
     }
 
     /// A destination that exists once the message is numbered.
-    fn begins_by_message(&self, uid: u32) -> Result<Option<StreamTag>, Refusal> {
+    fn begins_by_message(&self, uid: u32) -> Result<Option<StreamId>, Refusal> {
         if self.rules.store { self.has_history_left(uid) } else { Ok(()) }.map(|()| None)
     }
 
@@ -287,7 +287,7 @@ impl Hub {
     pub(super) fn number(
         &mut self,
         now: Now,
-        tag: StreamTag,
+        tag: StreamId,
         account: AccountId,
         draft: EntryDraft,
     ) -> u64 {
@@ -305,14 +305,7 @@ impl Hub {
     }
 
     /// Charges what was numbered to who said it.
-    fn count_added(
-        &mut self,
-        now: Now,
-        tag: StreamTag,
-        account: AccountId,
-        uid: u32,
-        added: Added,
-    ) {
+    fn count_added(&mut self, now: Now, tag: StreamId, account: AccountId, uid: u32, added: Added) {
         if added.messages == 0 {
             return;
         }
@@ -329,7 +322,7 @@ impl Hub {
     }
 
     /// Stops reading from a sender that has enough in flight.
-    pub(super) fn hold_back(&mut self, id: SessionId, tag: StreamTag) {
+    pub(super) fn hold_back(&mut self, id: SessionId, tag: StreamId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let full = self.streams[tag].in_flight.bytes >= IN_FLIGHT_BYTES_PER_STREAM_MAX
             && !planted(Fault::StreamBytesUnbounded);
@@ -341,17 +334,17 @@ impl Hub {
     }
 
     /// Members of a stream other than a session itself.
-    pub(super) fn others(&self, tag: StreamTag, id: SessionId) -> u32 {
+    pub(super) fn others(&self, tag: StreamId, id: SessionId) -> u32 {
         let is_member = self.sessions.get(&id).is_some_and(|s| s.sub_key(tag).is_some());
         self.stream(tag).members - u32::from(is_member)
     }
 
     /// Returns true if ids of a stream outlive the boot.
-    pub(super) fn is_stored(&self, tag: StreamTag) -> bool {
+    pub(super) fn is_stored(&self, tag: StreamId) -> bool {
         self.rules.persistent && self.stream(tag).is_committed(self.rules.store)
     }
 
-    pub(super) fn stream_key(&self, tag: StreamTag) -> StreamKey {
+    pub(super) fn stream_key(&self, tag: StreamId) -> StreamKey {
         StreamKey::clone(&self.stream(tag).key)
     }
 }

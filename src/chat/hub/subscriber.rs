@@ -1,6 +1,6 @@
 //! One member of a stream: where it is, and how messages reach it. Nothing is queued for it.
 
-use super::quota::AccountId;
+use super::accounts::AccountId;
 use crate::{
     chat::{backlog::Flow, clock::Now, frames::Report, member::SessionId},
     limits::{

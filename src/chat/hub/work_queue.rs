@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{config::Rules, job::JobKey, job_board::Board};
+use super::{config::HubConfig, job::JobKey, job_board::Board};
 use crate::chat::member::SessionId;
 
 /// A request to make a job of a message that is not published yet.
@@ -23,7 +23,7 @@ pub(super) struct WorkQueue {
 }
 
 impl WorkQueue {
-    pub(super) fn new(rules: &Rules) -> Self {
+    pub(super) fn new(rules: &HubConfig) -> Self {
         let board = Board::new(rules.job_states_max, rules.job_states_per_user_max, rules.host);
         Self { board, early: BTreeMap::new() }
     }

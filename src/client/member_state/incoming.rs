@@ -13,7 +13,7 @@ use crate::{
         refusal::{Refusal, RefusalCode},
         reply::{Reply, StreamInfo},
         request::{Begin, Follow},
-        stream_id::StreamTag,
+        stream_id::StreamId,
     },
     client::{calls::Purpose, event::Event, link::LinkError, past::message_of},
     os::BROADCAST_WORD,
@@ -278,12 +278,7 @@ impl MemberState {
         }
     }
 
-    pub(super) fn take_room_event(
-        &mut self,
-        stream: StreamTag,
-        room: RoomName,
-        event: ServerEvent,
-    ) {
+    pub(super) fn take_room_event(&mut self, stream: StreamId, room: RoomName, event: ServerEvent) {
         let event = match event {
             ServerEvent::Joined { member, .. } => Event::Joined { room, member },
             ServerEvent::Left { member, cause, .. } => Event::Left { room, member, cause },
@@ -319,7 +314,7 @@ impl MemberState {
         self.queue(event);
     }
 
-    pub(super) fn lose_room(&mut self, stream: StreamTag, room: &RoomName) {
+    pub(super) fn lose_room(&mut self, stream: StreamId, room: &RoomName) {
         self.drop_stream(stream.0);
         self.follows.follow.retain(|f| !matches!(f, Follow::Room(of) if of == room));
     }

@@ -9,7 +9,7 @@ use crate::{
         refusal::{Refusal, RefusalCode},
         reply::Reply,
         request::Request,
-        stream_id::StreamTag,
+        stream_id::StreamId,
         text::Text,
     },
     client::{
@@ -126,7 +126,7 @@ impl MemberState {
     }
 
     /// A conversation has this number in this run of the server: the texts for it are submitted.
-    pub(super) fn conversation_is(&mut self, with: &UserName, tag: StreamTag) {
+    pub(super) fn conversation_is(&mut self, with: &UserName, tag: StreamId) {
         if self.streams.open_conversation(with, tag) {
             self.submit_waiting(|unacked| unacked.is_for(with));
         }

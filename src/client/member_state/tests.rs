@@ -5,10 +5,10 @@ use crate::{
         clock::Now,
         event::{Event as ServerEvent, GapReason},
         frames::{Ack, Destination, Frame},
-        hub::{Action, Chunk, Hub, Rules},
+        hub::{Action, Chunk, Hub, HubConfig},
         inbox::Via,
         member::{EndCause, Kind as MemberKind, Level, Member, Peer, SessionId},
-        message::RunId,
+        message::BootId,
         names::{Target, UserName},
         reply::{Reply, StreamInfo},
         request::Announce,
@@ -26,7 +26,7 @@ fn welcome() -> Welcome {
     Welcome {
         protocol: PROTOCOL_VERSION,
         version: String::new(),
-        run: RunId(1),
+        run: BootId(1),
         session: 1,
         pid: 1,
         user: "ann".to_owned(),
@@ -49,7 +49,7 @@ fn a_room_that_is_left_while_it_is_joined_is_not_followed() {
     let (serial, _) = state.calls.joins().next().unwrap();
     state.out.clear();
     let info = StreamInfo {
-        tag: StreamTag(5),
+        tag: StreamId(5),
         name: StreamLabel::Room(room.clone()),
         head: 0,
         next: 1,
@@ -64,7 +64,7 @@ fn a_room_that_is_left_while_it_is_joined_is_not_followed() {
     assert_eq!(state.tag_of(&room), None);
     let first = frame::parse(&state.out).unwrap().unwrap();
     let (_, request) = control::read_request(first.body).unwrap();
-    assert!(matches!(request, Request::Part { stream: StreamTag(5), forget: true }), "{request:?}");
+    assert!(matches!(request, Request::Part { stream: StreamId(5), forget: true }), "{request:?}");
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn ready_in(room: &RoomName, lasts: bool) -> MemberState {
 
 fn info(room: &RoomName, id: u64, lasts: bool) -> StreamInfo {
     StreamInfo {
-        tag: StreamTag(id as u32),
+        tag: StreamId(id as u32),
         name: StreamLabel::Room(room.clone()),
         head: 0,
         next: 1,
@@ -129,7 +129,7 @@ fn answer_join(state: &mut MemberState, answer: Result<StreamInfo, Refusal>) {
 /// Breaks the session and begins one of the next boot.
 fn reconnect(state: &mut MemberState) {
     state.end("lost");
-    state.begin(&Welcome { run: RunId(2), ..welcome() });
+    state.begin(&Welcome { run: BootId(2), ..welcome() });
 }
 
 /// Where the next submits go; empties the output.
@@ -200,7 +200,7 @@ fn texts_go_to_the_room_they_were_written_in() {
     // Written while the member has no session.
     state.end("lost");
     state.say(to.clone(), None, text_of("two"));
-    state.begin(&Welcome { run: RunId(2), ..welcome() });
+    state.begin(&Welcome { run: BootId(2), ..welcome() });
     let request = |state: &MemberState| {
         let first = frame::parse(&state.out).unwrap().unwrap();
         control::read_request(first.body).unwrap().1
@@ -255,7 +255,7 @@ fn text_waits_for_the_join_of_its_room() {
 fn answer_open(state: &mut MemberState, tag: u32, answer: Result<(), Refusal>) {
     let (serial, user) = state.calls.openings().max().unwrap();
     let name = StreamLabel::Direct(user.clone());
-    let info = StreamInfo { name, tag: StreamTag(tag), room: None, ..info(&dev(), 1, true) };
+    let info = StreamInfo { name, tag: StreamId(tag), room: None, ..info(&dev(), 1, true) };
     state.take_reply(serial, answer.map(|()| Reply::Opened(info))).unwrap();
 }
 
@@ -286,7 +286,7 @@ fn direct_message_goes_to_the_conversation_of_this_boot() {
     let second = state.say(to_bob(), None, text_of("two"));
     assert_eq!(submits(&mut state), [], "the conversation is not open");
     answer_open(&mut state, 9, Ok(()));
-    assert_eq!(submits(&mut state), vec![Destination::Stream(StreamTag(9)); 2]);
+    assert_eq!(submits(&mut state), vec![Destination::Stream(StreamId(9)); 2]);
     state.take_ack(&ack_of(first, 1));
     // An address that is kept over a restart; what is on its way goes with it.
     reconnect(&mut state);
@@ -294,15 +294,15 @@ fn direct_message_goes_to_the_conversation_of_this_boot() {
     let third = state.say(to_bob(), None, text_of("three"));
     assert_eq!(submits(&mut state), []);
     answer_open(&mut state, 4, Ok(()));
-    assert_eq!(submits(&mut state), vec![Destination::Stream(StreamTag(4)); 2]);
+    assert_eq!(submits(&mut state), vec![Destination::Stream(StreamId(4)); 2]);
     // In the same boot it has the same number.
     state.end("lost");
-    state.begin(&Welcome { run: RunId(2), ..welcome() });
+    state.begin(&Welcome { run: BootId(2), ..welcome() });
     state.become_ready();
-    assert_eq!(submits(&mut state), vec![Destination::Stream(StreamTag(4)); 2]);
+    assert_eq!(submits(&mut state), vec![Destination::Stream(StreamId(4)); 2]);
     // What can't be opened is refused; it may be stored if it was submitted earlier.
     state.end("lost");
-    state.begin(&Welcome { run: RunId(3), ..welcome() });
+    state.begin(&Welcome { run: BootId(3), ..welcome() });
     state.become_ready();
     let fourth = state.say(to_bob(), None, text_of("four"));
     events(&mut state);
@@ -323,11 +323,11 @@ fn direct_messages_keep_their_order_while_a_conversation_opens() {
     let first = state.say(to_bob(), None, text_of("one"));
     // Another member of this user opened it meanwhile.
     let name = StreamLabel::Direct(bob());
-    let info = StreamInfo { name, tag: StreamTag(9), room: None, ..info(&dev(), 9, true) };
+    let info = StreamInfo { name, tag: StreamId(9), room: None, ..info(&dev(), 9, true) };
     state.take_event(Now { mono_us: 1, wall_us: 1 }, ServerEvent::Opened(info));
     let second = state.say(to_bob(), None, text_of("two"));
     answer_open(&mut state, 9, Ok(()));
-    assert_eq!(submits(&mut state), vec![Destination::Stream(StreamTag(9)); 2]);
+    assert_eq!(submits(&mut state), vec![Destination::Stream(StreamId(9)); 2]);
     state.take_ack(&Ack { count: 2, ..ack_of(first, 1) });
     assert_eq!((second, state.unacked()), (first + 1, 0));
 }
@@ -352,7 +352,7 @@ fn submitted_text_is_never_reported_as_not_sent() {
         assert_eq!(submits(&mut state).len(), 1);
         state.end("lost");
         say(&mut state);
-        state.begin(&Welcome { run: RunId(2), ..welcome() });
+        state.begin(&Welcome { run: BootId(2), ..welcome() });
         events(&mut state);
         let refusal = Refusal::new(RefusalCode::Denied, "you are banned from dev");
         let answer = if follows_again { Ok(info(&dev(), 8, false)) } else { Err(refusal) };
@@ -432,7 +432,7 @@ fn news_of_a_session_that_never_was_ready_is_reported() {
     state.end("lost");
     events(&mut state);
     state.follow(Follow::Room(RoomName::new("den").unwrap()));
-    state.begin(&Welcome { run: RunId(2), ..welcome() });
+    state.begin(&Welcome { run: BootId(2), ..welcome() });
     let asked = state.ask(&Request::Rooms { skip: 0 });
     let now = Now { mono_us: 1, wall_us: 1 };
     let tell = |state: &mut MemberState, frame| state.take_frame(now, frame).unwrap();
@@ -444,10 +444,10 @@ fn news_of_a_session_that_never_was_ready_is_reported() {
     tell(&mut state, muted);
     let rooms = Reply::Rooms { rooms: Vec::new(), more: false };
     tell(&mut state, Frame::Reply { serial: asked, result: Ok(rooms) });
-    let removed = ServerEvent::Removed { stream: StreamTag(8), by: bob(), banned: false };
+    let removed = ServerEvent::Removed { stream: StreamId(8), by: bob(), banned: false };
     tell(&mut state, Frame::Event(removed));
-    tell(&mut state, Frame::Event(ServerEvent::Deleted { stream: StreamTag(7) }));
-    let gap = ServerEvent::Gap { stream: StreamTag(7), first: 1, last: 2, reason: GapReason::Run };
+    tell(&mut state, Frame::Event(ServerEvent::Deleted { stream: StreamId(7) }));
+    let gap = ServerEvent::Gap { stream: StreamId(7), first: 1, last: 2, reason: GapReason::Run };
     tell(&mut state, Frame::Event(gap));
     // The last join is refused only in the next session.
     state.end("lost again");
@@ -461,7 +461,7 @@ fn news_of_a_session_that_never_was_ready_is_reported() {
     assert_eq!(seen.matches("Gap").count() + seen.matches("Ready").count(), 0, "{seen}");
     // The third text is open, and nothing is followed but the room whose join had no answer.
     assert_eq!(state.unacked(), 1);
-    state.begin(&Welcome { run: RunId(2), ..welcome() });
+    state.begin(&Welcome { run: BootId(2), ..welcome() });
     assert_eq!(state.calls.joins().count(), 1);
     state.follow(Follow::Room(ops));
     answer_join(&mut state, Err(refusal("banned from den")));
@@ -471,7 +471,7 @@ fn news_of_a_session_that_never_was_ready_is_reported() {
 }
 
 /// A batch of a stream with one text for each sequence number.
-fn batch_of(tag: StreamTag, seqs: std::ops::RangeInclusive<u64>) -> Vec<u8> {
+fn batch_of(tag: StreamId, seqs: std::ops::RangeInclusive<u64>) -> Vec<u8> {
     let mut builder = Builder::default();
     builder.begin(0, tag, *seqs.start());
     for _ in seqs {
@@ -502,7 +502,7 @@ fn tap_gets_each_message_once_over_breaks_before_ready() {
         state.begin(&welcome());
         answer_join(&mut state, Ok(StreamInfo { head: 3, ..info(&dev, 7, true) }));
         let now = Now { mono_us: 1, wall_us: 1 };
-        state.take_body(now, Via::Session, &batch_of(StreamTag(7), 1..=3));
+        state.take_body(now, Via::Session, &batch_of(StreamId(7), 1..=3));
         assert_eq!(sees.try_iter().count(), 0, "not before it is ready");
         if breaks {
             state.end("lost");
@@ -511,7 +511,7 @@ fn tap_gets_each_message_once_over_breaks_before_ready() {
     answer_join(&mut state, Ok(info(&ops, 8, true)));
     assert_eq!(sees.try_iter().collect::<Vec<_>>(), [1, 2, 3]);
     let now = Now { mono_us: 2, wall_us: 2 };
-    state.take_body(now, Via::Session, &batch_of(StreamTag(7), 4..=5));
+    state.take_body(now, Via::Session, &batch_of(StreamId(7), 4..=5));
     assert_eq!(sees.try_iter().collect::<Vec<_>>(), [4, 5]);
 }
 
@@ -532,7 +532,7 @@ impl Together {
         let hello = Hello::new(None, MemberKind::Script, [1; 16]);
         let follows = Follows { follow, ..Follows::default() };
         let mut together = Self {
-            hub: Hub::new(Rules::new(RunId(1), 0, frame::batch_header)),
+            hub: Hub::new(HubConfig::new(BootId(1), 0, frame::batch_header)),
             state: MemberState::new(hello, follows),
             now: Now { mono_us: 1_000_000, wall_us: 1_000_000 },
             session: Self::OPERATOR,

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::values::{Dur, LevelArg, Require, WaitArg};
 use crate::{
-    chat::{message::NoticeId, names::RoomName},
+    chat::{message::AnnouncementId, names::RoomName},
     command::time::Moment,
 };
 
@@ -64,17 +64,17 @@ pub(in crate::command) enum NoticeVerb {
     /// Show an announcement with its receipt
     Show {
         /// Id of the announcement: !3, or !+482915 while it is scheduled (the ! is optional)
-        id: NoticeId,
+        id: AnnouncementId,
     },
     /// Acknowledge announcements for all your sessions, whatever their labels
     Ack {
         /// Ids of the announcements, such as !3
         #[arg(required = true, value_name = "ID")]
-        ids: Vec<NoticeId>,
+        ids: Vec<AnnouncementId>,
     },
     /// Cancel an announcement (yours; operators: any)
     Cancel {
         /// Id of the announcement, such as !3
-        id: NoticeId,
+        id: AnnouncementId,
     },
 }

@@ -12,9 +12,9 @@ use crate::{
         names::{RoomName, Target},
         reply::Reply,
         request::Request,
-        stream_id::StreamTag,
+        stream_id::StreamId,
     },
-    client::{Link, Mailbox},
+    client::{Link, WakeReceiver},
     command::{
         args::{BenchArgs, BenchRate},
         connect::Context,
@@ -75,7 +75,7 @@ fn make_room(control: &mut Link, history: bool) -> Result<RoomName, Failure> {
 
 /// Returns the room's number: a sender that still runs does not make the room again once it is
 /// gone.
-fn number_of(control: &mut Link, room: &RoomName) -> Result<StreamTag, Failure> {
+fn number_of(control: &mut Link, room: &RoomName) -> Result<StreamId, Failure> {
     match control.ask(&Request::Open { target: Target::Room(room.clone()) })? {
         Reply::Opened(info) => Ok(info.tag),
         other => Err(Failure::new(Exit::Failed, format!("unexpected reply: {other:?}"))),
@@ -85,9 +85,9 @@ fn number_of(control: &mut Link, room: &RoomName) -> Result<StreamTag, Failure> 
 fn measure(
     context: &Context,
     args: &BenchArgs,
-    (room, stream): (&RoomName, StreamTag),
+    (room, stream): (&RoomName, StreamId),
     pid: u32,
-    interrupted: &Mailbox<Leave>,
+    interrupted: &WakeReceiver<Leave>,
 ) -> Result<Measured, Failure> {
     let usage = || os::process_usage(pid);
     let check = || match interrupted.try_recv() {

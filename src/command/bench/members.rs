@@ -23,7 +23,7 @@ use crate::{
         names::RoomName,
         request::{Begin, Follow},
     },
-    client::{Crowd, Event, Follows, LinkError, Mailbox, Member, Postbox, Wake},
+    client::{Event, Follows, LinkError, Member, MemberSet, Wake, WakeReceiver, WakeSender},
     command::{
         args::{BenchArgs, BenchRate},
         connect::Context,
@@ -171,7 +171,7 @@ impl Threads {
         let count = count.min(THREADS_MAX).min(args.members as usize);
         let mut crowds = Vec::new();
         for _ in 0..count {
-            let crowd = Crowd::new().map_err(|e| failed("can't wait for members", &e))?;
+            let crowd = MemberSet::new().map_err(|e| failed("can't wait for members", &e))?;
             crowds.push((crowd, Tally::new(args.rate != BenchRate::Max, args.senders)));
         }
         for number in 0..args.members as usize {
@@ -330,7 +330,7 @@ pub(super) fn be_one(context: &mut Context, room: &RoomName, every: bool) -> Res
     let mut member = member(context, room)?;
     member.tap(tally.tap());
     let (to_member, questions) =
-        Mailbox::new(4).map_err(|e| failed("can't wait for questions", &e))?;
+        WakeReceiver::new(4).map_err(|e| failed("can't wait for questions", &e))?;
     let reader = std::thread::Builder::new().name("moot-input".to_owned());
     reader
         .spawn(move || read_questions(&to_member))
@@ -377,7 +377,7 @@ fn letter<T>(wake: Wake<T>) -> Result<Option<Option<T>>, Failure> {
     }
 }
 
-fn read_questions(to: &Postbox<String>) {
+fn read_questions(to: &WakeSender<String>) {
     for line in std::io::stdin().lock().lines() {
         let Ok(line) = line else { return };
         if !to.send(line) {

@@ -15,7 +15,7 @@ use crate::{
         event::Event,
         frames::{Destination, Frame, Line, Submit},
         member::Kind,
-        stream_id::StreamTag,
+        stream_id::StreamId,
         text::TextRef,
     },
     client::{Link, LinkError},
@@ -43,7 +43,7 @@ impl Senders {
     pub(super) fn start(
         context: &Context,
         args: &BenchArgs,
-        stream: StreamTag,
+        stream: StreamId,
     ) -> Result<Self, Failure> {
         let mut all = Self { stop: Arc::new(AtomicBool::new(false)), threads: Vec::new() };
         for number in 0..args.senders {
@@ -113,7 +113,7 @@ struct Sender {
     /// Time limit for an answer: a server that hangs must not keep this command forever.
     answer_within: Duration,
     number: u32,
-    stream: StreamTag,
+    stream: StreamId,
     counter: u64,
     /// Submitted and not acknowledged.
     open: usize,
@@ -127,7 +127,7 @@ impl Sender {
         link: Link,
         answer_within: Duration,
         number: u32,
-        stream: StreamTag,
+        stream: StreamId,
         size: usize,
     ) -> Self {
         // What fits into one frame, and several frames under way.

@@ -24,9 +24,9 @@ use super::page::CONFIGURATION;
 use crate::{
     chat::{
         member::Kind,
-        message::{Message, MessageId, NoticeId},
+        message::{AnnouncementId, Message, MessageId},
         names::{RoomName, Target, UserName},
-        roster::Row,
+        presence_row::Row,
     },
     client::{Link, LinkError},
     command::{
@@ -211,7 +211,7 @@ impl Offer {
         Some(link)
     }
 
-    fn notice_ids(&self) -> Option<Vec<NoticeId>> {
+    fn notice_ids(&self) -> Option<Vec<AnnouncementId>> {
         let mut link = self.link()?;
         let notices = link.notices().ok()?;
         link.quit();
@@ -320,7 +320,7 @@ fn completing(command: Command, offer: &Offer, words: &str) -> Command {
     command.mut_args(|arg| match wanted(&arg) {
         Some(wanted) if !new_room => arg.add(offer.completer(wanted)),
         _ if arg.get_id() == "server_given" => arg.add(ArgValueCompleter::new(servers)),
-        _ if arg.get_value_parser().type_id() == TypeId::of::<NoticeId>() => {
+        _ if arg.get_value_parser().type_id() == TypeId::of::<AnnouncementId>() => {
             arg.add(offer.notices())
         }
         _ if arg.get_value_parser().type_id() == TypeId::of::<MessageId>() => {

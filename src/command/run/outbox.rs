@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::batch::{Batch, Keep, Stream};
-use crate::client::Postbox;
+use crate::client::WakeSender;
 
 /// Texts to send.
 #[derive(Debug)]
@@ -102,11 +102,11 @@ impl Outbox {
 #[derive(Debug, Clone)]
 pub(super) struct Shared {
     outbox: Arc<Mutex<Outbox>>,
-    talker: Postbox<()>,
+    talker: WakeSender<()>,
 }
 
 impl Shared {
-    pub(super) fn new(keep: Keep, talker: Postbox<()>) -> Self {
+    pub(super) fn new(keep: Keep, talker: WakeSender<()>) -> Self {
         Self { outbox: Arc::new(Mutex::new(Outbox::new(keep))), talker }
     }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::words::NOT_KNOWN;
 use crate::{
     command::exit_code::Exit,
-    os::{self, NotBegun},
+    os::{self, SpawnError},
 };
 
 /// Matches each text that [`words::result`](super::words::result) and
@@ -39,7 +39,7 @@ enum End {
     /// The command ended; `code` and `signal` are both none if the system did not say how.
     Ended { code: Option<i32>, signal: Option<String>, timed_out: bool },
     /// The command could not be started, for this reason.
-    NotStarted(NotBegun),
+    NotStarted(SpawnError),
     /// `moot run` itself was killed.
     Lost,
 }
@@ -60,9 +60,9 @@ impl RunResult {
                 signal_number(name).map_or_else(|| exit(Exit::OwnFault), |number| 128 + number)
             }
             End::Ended { code: Some(code), .. } => *code,
-            End::NotStarted(NotBegun::NotFound) => exit(Exit::NotFound),
-            End::NotStarted(NotBegun::NotExecutable) => exit(Exit::NotExecutable),
-            End::Ended { .. } | End::NotStarted(NotBegun::NoProcess) | End::Lost => {
+            End::NotStarted(SpawnError::NotFound) => exit(Exit::NotFound),
+            End::NotStarted(SpawnError::NotExecutable) => exit(Exit::NotExecutable),
+            End::Ended { .. } | End::NotStarted(SpawnError::NoProcess) | End::Lost => {
                 exit(Exit::OwnFault)
             }
         }
@@ -106,11 +106,11 @@ impl End {
 }
 
 /// Reads the error number that the system's words end with.
-fn why_not_started(why: &str) -> NotBegun {
+fn why_not_started(why: &str) -> SpawnError {
     let number = why.rsplit_once("(os error ").and_then(|(_, rest)| rest.strip_suffix(')'));
     match number.and_then(|number| number.parse().ok()) {
         Some(number) => os::why_not_begun(&std::io::Error::from_raw_os_error(number)),
-        None => NotBegun::NoProcess,
+        None => SpawnError::NoProcess,
     }
 }
 

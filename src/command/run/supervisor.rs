@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     chat::{member::Kind, names::Target, text::Text},
-    client::Mailbox,
+    client::WakeReceiver,
     command::{
         args::{RunArgs, check_will},
         connect::Context,
@@ -36,7 +36,8 @@ use crate::{
         RUN_DRAIN_MS, RUN_KILL_AFTER_MS, RUN_TAIL_LINES_DEFAULT, RUN_UNSENT_MS_MAX, START_MS_MAX,
     },
     os::{
-        self, Caught, ChildNews, ChildSignals, NotBegun, Outputs, OwnedPipe, PipeWaker, Places, Pty,
+        self, Caught, ChildEvent, ChildSignals, Outputs, OwnedPipe, PipeWaker, Places, Pty,
+        SpawnError,
     },
 };
 
@@ -50,7 +51,7 @@ type Passed = (OwnedPipe, Option<File>, Stream);
 
 /// News that the main thread waits for.
 enum News {
-    Child(ChildNews<Caught>),
+    Child(ChildEvent<Caught>),
     /// Outputs have ended for us.
     Pumped(Pumped),
     /// Everything was said, or can't be.
@@ -73,7 +74,8 @@ pub(in crate::command) fn run(context: &Context, args: &RunArgs) -> Result<Exit,
     };
     interrupt::leave_to_child();
     let signals = ChildSignals::catch().map_err(|e| own_fault("can't wait for signals", &e))?;
-    let (talker, letters) = Mailbox::new(1).map_err(|e| own_fault("can't wait for output", &e))?;
+    let (talker, letters) =
+        WakeReceiver::new(1).map_err(|e| own_fault("can't wait for output", &e))?;
     let shared = Shared::new(keep(args), talker);
     let spool = if args.chronic { spool(context) } else { None };
     let (tell, news) = bounded(NEWS_AHEAD);
@@ -204,7 +206,7 @@ impl Supervisor<'_> {
         &mut self,
         places: Option<&Places>,
         signals: ChildSignals,
-        letters: Mailbox<()>,
+        letters: WakeReceiver<()>,
     ) -> Result<i32, Failure> {
         let mut pid = None;
         let not_begun = match self.spawn(places) {
@@ -278,9 +280,9 @@ impl Supervisor<'_> {
     /// Tells why the command did not begin.
     fn not_begun(&self, e: &io::Error) -> (Exit, String) {
         let exit = match os::why_not_begun(e) {
-            NotBegun::NotFound => Exit::NotFound,
-            NotBegun::NotExecutable => Exit::NotExecutable,
-            NotBegun::NoProcess => Exit::OwnFault,
+            SpawnError::NotFound => Exit::NotFound,
+            SpawnError::NotExecutable => Exit::NotExecutable,
+            SpawnError::NoProcess => Exit::OwnFault,
         };
         let name = self.args.command[0].to_string_lossy();
         let failure = Failure::new(exit, format!("can't run {name}: {e}"));
@@ -310,7 +312,7 @@ impl Supervisor<'_> {
         Ok(())
     }
 
-    fn talk(&self, letters: Mailbox<()>) -> io::Result<()> {
+    fn talk(&self, letters: WakeReceiver<()>) -> io::Result<()> {
         let mut global = self.context.global.clone();
         // The time limit is the command's.
         global.timeout = None;
@@ -448,7 +450,7 @@ impl Supervisor<'_> {
             None => self.news.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         match (news, &mut self.child) {
-            (Ok(News::Child(ChildNews::MayHaveEnded)), Some(child)) => {
+            (Ok(News::Child(ChildEvent::MayHaveEnded)), Some(child)) => {
                 // A child that can't be waited for has been collected by other code: it has ended.
                 match child.try_wait() {
                     Ok(None) => {}
@@ -459,15 +461,15 @@ impl Supervisor<'_> {
                     Err(_) => self.child = None,
                 }
             }
-            (Ok(News::Child(ChildNews::MayHaveEnded)), None) => {}
-            (Ok(News::Child(ChildNews::Signal(caught))), Some(child)) => match &mut self.pty {
+            (Ok(News::Child(ChildEvent::MayHaveEnded)), None) => {}
+            (Ok(News::Child(ChildEvent::Signal(caught))), Some(child)) => match &mut self.pty {
                 Some(pty) => {
                     pty.hand_on(child, &caught);
                     self.follow_terminal();
                 }
                 None => os::hand_on(child, &caught),
             },
-            (Ok(News::Child(ChildNews::Signal(caught))), None) => {
+            (Ok(News::Child(ChildEvent::Signal(caught))), None) => {
                 self.is_hurried |= caught.asks_to_end();
             }
             (Ok(News::Pumped(pumped)), _) => {

@@ -13,7 +13,7 @@ use crate::{
         request::{Follow, Request},
         text::Text,
     },
-    client::{Event, Follows, LinkError, Mailbox, Member, Wake},
+    client::{Event, Follows, LinkError, Member, Wake, WakeReceiver},
     command::{
         connect::Context,
         exit_code::{Exit, Failure},
@@ -53,7 +53,7 @@ struct Standing {
 
 impl Talker {
     /// Talks until everything is sent and acknowledged, or nothing more can be sent.
-    pub(super) fn run(mut self, letters: &Mailbox<()>) {
+    pub(super) fn run(mut self, letters: &WakeReceiver<()>) {
         let mut standing = Standing::default();
         let Some(mut member) = self.begin(&mut standing) else { return };
         // What others say there is not for us.

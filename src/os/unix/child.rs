@@ -27,7 +27,7 @@ use signal_hook::{
 };
 
 use super::intake::{Waker, Woken, wake_pair};
-use crate::os::shared::{ChildEnd, ChildNews, NotBegun};
+use crate::os::shared::{ChildEnd, ChildEvent, SpawnError};
 
 /// Signals that may be meant for a child.
 const HANDED_ON: [Signal; 9] = [
@@ -105,16 +105,16 @@ impl ChildSignals {
     pub fn watch(
         self,
         _child: Option<&Child>,
-        mut tell: impl FnMut(ChildNews<Caught>) + Send + 'static,
+        mut tell: impl FnMut(ChildEvent<Caught>) + Send + 'static,
     ) -> io::Result<()> {
         let mut signals = self.0;
         let watch = move || {
             for origin in signals.forever() {
                 match Caught::of(&origin) {
                     Some(caught) if caught.signal == Signal::SIGCHLD => {
-                        tell(ChildNews::MayHaveEnded);
+                        tell(ChildEvent::MayHaveEnded);
                     }
-                    Some(caught) => tell(ChildNews::Signal(caught)),
+                    Some(caught) => tell(ChildEvent::Signal(caught)),
                     None => {}
                 }
             }
@@ -174,13 +174,13 @@ pub fn signal_number(name: &str) -> Option<i32> {
 
 /// Why a command did not begin.
 #[must_use]
-pub fn why_not_begun(e: &io::Error) -> NotBegun {
+pub fn why_not_begun(e: &io::Error) -> SpawnError {
     match e.raw_os_error() {
-        Some(libc::ENOENT) => NotBegun::NotFound,
+        Some(libc::ENOENT) => SpawnError::NotFound,
         None | Some(libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE) => {
-            NotBegun::NoProcess
+            SpawnError::NoProcess
         }
-        Some(_) => NotBegun::NotExecutable,
+        Some(_) => SpawnError::NotExecutable,
     }
 }
 

@@ -23,7 +23,7 @@ use windows_sys::Win32::{
     },
 };
 
-use crate::os::shared::{ChildEnd, ChildNews, NotBegun};
+use crate::os::shared::{ChildEnd, ChildEvent, SpawnError};
 
 /// Interval between looks at a pipe where it can't be waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -60,14 +60,14 @@ impl ChildSignals {
     pub fn watch(
         self,
         child: Option<&Child>,
-        mut tell: impl FnMut(ChildNews<Caught>) + Send + 'static,
+        mut tell: impl FnMut(ChildEvent<Caught>) + Send + 'static,
     ) -> io::Result<()> {
         let Some(child) = child else { return Ok(()) };
         let process = child.as_handle().try_clone_to_owned()?;
         let watch = move || {
             // SAFETY: the handle is open, and is ours.
             unsafe { WaitForSingleObject(process.as_raw_handle(), INFINITE) };
-            tell(ChildNews::MayHaveEnded);
+            tell(ChildEvent::MayHaveEnded);
         };
         std::thread::Builder::new().name("moot-child".to_owned()).spawn(watch).map(drop)
     }
@@ -100,11 +100,11 @@ pub fn signal_number(_name: &str) -> Option<i32> {
 
 /// Why a command did not begin.
 #[must_use]
-pub fn why_not_begun(e: &io::Error) -> NotBegun {
+pub fn why_not_begun(e: &io::Error) -> SpawnError {
     match e.kind() {
-        io::ErrorKind::NotFound => NotBegun::NotFound,
-        io::ErrorKind::OutOfMemory => NotBegun::NoProcess,
-        _ => NotBegun::NotExecutable,
+        io::ErrorKind::NotFound => SpawnError::NotFound,
+        io::ErrorKind::OutOfMemory => SpawnError::NoProcess,
+        _ => SpawnError::NotExecutable,
     }
 }
 

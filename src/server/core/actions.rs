@@ -9,7 +9,7 @@ use crate::{
         hub::Action,
         member::SessionId,
         names::UserName,
-        stream_id::{Channel, StreamTag},
+        stream_id::{Channel, StreamId},
     },
     faults::{Fault, planted},
     limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, SESSION_BYTES_PER_USER_MAX},
@@ -94,7 +94,7 @@ impl Inner {
             }
             Action::Store(records, entries) => match &core.history {
                 Some(history) => history.commit(records, entries, os::wall_us()),
-                // Without a history nothing is to be stored (`Rules::store` is off).
+                // Without a history nothing is to be stored (`HubConfig::store` is off).
                 None => self.hub.stored(core.now()),
             },
             Action::End(id, reason) => {
@@ -119,7 +119,7 @@ impl Inner {
         }
     }
 
-    fn open_channel(&mut self, core: &Core, tag: StreamTag) {
+    fn open_channel(&mut self, core: &Core, tag: StreamId) {
         let opened = match &mut self.channel {
             None => None,
             Some(channel) => match channel.open_group(tag.0) {
@@ -135,7 +135,7 @@ impl Inner {
         self.hub.channel_opened(tag, opened);
     }
 
-    fn new_key(&mut self, core: &Core, tag: StreamTag) {
+    fn new_key(&mut self, core: &Core, tag: StreamId) {
         let Some(channel) = &mut self.channel else { return };
         match channel.new_key(tag.0) {
             Ok(key) => self.hub.channel_key(tag, key),

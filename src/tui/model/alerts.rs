@@ -8,7 +8,7 @@ use super::{
 use crate::{
     chat::{
         member::Level,
-        message::{Message, NoticeId, StreamName},
+        message::{AnnouncementId, Message, StreamName},
         request::Request,
     },
     tui::{scrollback::NoteKind, sentences, slash::CommandPurpose},
@@ -66,7 +66,7 @@ impl Model {
     }
 
     pub(super) fn ask_for_notice(&mut self, number: u64) {
-        let request = Request::Notice { id: NoticeId::Number(number) };
+        let request = Request::Notice { id: AnnouncementId::Number(number) };
         self.effects.push_back(Effect::Ask(request, PendingRequest::Notice(number)));
     }
 

@@ -18,7 +18,7 @@ use crate::{
         refusal::{Refusal, RefusalCode},
         reply::{MarkInfo, Reply, RoomInfo, StreamInfo, WhoInfo},
         request::{HistoryRequest, Request},
-        stream_id::{Channel, StreamLabel, StreamTag},
+        stream_id::{Channel, StreamId, StreamLabel},
     },
     client::Event,
     presence::ServerState,
@@ -1013,7 +1013,7 @@ fn removed_user_keeps_the_draft_and_the_room_while_typing() {
 fn opened() -> Reply {
     let channel: Option<Channel> = None;
     Reply::Opened(StreamInfo {
-        tag: StreamTag(9),
+        tag: StreamId(9),
         name: StreamLabel::Direct(UserName::new("bob").unwrap()),
         head: 0,
         next: 1,

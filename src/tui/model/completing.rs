@@ -29,7 +29,7 @@ impl Model {
         let kind = complete::word_at(text, cursor, &commands).kind;
         let open = self.notices.shown().iter().filter(|notice| notice.ack && !notice.acked);
         let notices: Vec<_> = open
-            .map(|notice| crate::chat::message::NoticeId::Number(notice.number).to_string())
+            .map(|notice| crate::chat::message::AnnouncementId::Number(notice.number).to_string())
             .collect();
         let names = Names {
             commands: &commands,

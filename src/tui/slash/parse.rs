@@ -305,7 +305,7 @@ mod tests {
         super::commands::{help, help_of},
         *,
     };
-    use crate::chat::{message::NoticeId, names::Label};
+    use crate::chat::{message::AnnouncementId, names::Label};
 
     fn command(line: &str) -> Slash {
         match parse(line) {
@@ -499,7 +499,7 @@ mod tests {
         refused("/announce --level loud x", &["loud", "info, notice, warning, critical"]);
         refused("/announce --loud x", &["unknown flag --loud"]);
         assert_eq!(asks("/ack"), ServerCommand::Ack(None));
-        assert_eq!(asks("/ack !3"), ServerCommand::Ack(Some(NoticeId::Number(3))));
+        assert_eq!(asks("/ack !3"), ServerCommand::Ack(Some(AnnouncementId::Number(3))));
         refused("/ack x", &["\"x\"", "!3"]);
     }
 

@@ -3,7 +3,7 @@
 use crate::{
     chat::{
         member::Level,
-        message::NoticeId,
+        message::AnnouncementId,
         names::{Handle, Label, RoomName, UserName},
         reply::{RoomInfo, WhoInfo},
         request::{Announce, Request},
@@ -45,7 +45,7 @@ pub(crate) enum ServerCommand {
         text: Text,
     },
     /// Acknowledges an announcement; none: the last one that asks for acknowledgment.
-    Ack(Option<NoticeId>),
+    Ack(Option<AnnouncementId>),
 }
 
 impl ServerCommand {
@@ -126,7 +126,7 @@ impl CommandPurpose {
 
     /// Returns the request that acknowledges an announcement.
     pub(crate) fn acknowledge(number: u64) -> (Request, Self) {
-        (Request::AckNotice { id: NoticeId::Number(number) }, Self::Acknowledge(number))
+        (Request::AckNotice { id: AnnouncementId::Number(number) }, Self::Acknowledge(number))
     }
 }
 
@@ -176,8 +176,10 @@ pub(crate) fn plan(
         ServerCommand::Ack(None) => {
             CommandPurpose::acknowledge(place.to_ack.ok_or(sentences::NOTHING_TO_ACK)?)
         }
-        ServerCommand::Ack(Some(NoticeId::Number(number))) => CommandPurpose::acknowledge(number),
-        ServerCommand::Ack(Some(id @ NoticeId::Scheduled(_))) => {
+        ServerCommand::Ack(Some(AnnouncementId::Number(number))) => {
+            CommandPurpose::acknowledge(number)
+        }
+        ServerCommand::Ack(Some(id @ AnnouncementId::Scheduled(_))) => {
             return Err(format!("announcement {id} is not published yet"));
         }
     })
@@ -226,9 +228,12 @@ mod tests {
         let mut place = CommandPlace { room: None, label: None, to_ack: None };
         let ack = |place: &CommandPlace<'_>, id| plan(ServerCommand::Ack(id), place);
         assert_eq!(ack(&place, None), Err(sentences::NOTHING_TO_ACK.to_owned()));
-        assert!(ack(&place, Some(NoticeId::Scheduled(1))).is_err());
+        assert!(ack(&place, Some(AnnouncementId::Scheduled(1))).is_err());
         place.to_ack = Some(3);
         assert_eq!(ack(&place, None), Ok(CommandPurpose::acknowledge(3)));
-        assert_eq!(ack(&place, Some(NoticeId::Number(2))), Ok(CommandPurpose::acknowledge(2)));
+        assert_eq!(
+            ack(&place, Some(AnnouncementId::Number(2))),
+            Ok(CommandPurpose::acknowledge(2))
+        );
     }
 }

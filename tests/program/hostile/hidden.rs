@@ -7,7 +7,7 @@ use moot::{
         event::Event,
         frames::{Destination, Frame, Line, Submit},
         member::{Level, SessionId},
-        message::{NoticeId, RunId},
+        message::{AnnouncementId, BootId},
         names::{Label, RoomName, Target, UserName},
         reply::Reply,
         request::{
@@ -15,7 +15,7 @@ use moot::{
             SessionRequest, Wait,
         },
         rules::Role,
-        stream_id::{RoomId, StreamTag},
+        stream_id::{RoomId, StreamId},
         text::Text,
     },
     wire::{control, server_frame::ServerFrame},
@@ -30,7 +30,7 @@ use super::{
 #[derive(Debug, Clone, Copy)]
 struct Named {
     name: &'static str,
-    tag: StreamTag,
+    tag: StreamId,
     id: RoomId,
 }
 
@@ -121,8 +121,8 @@ table! {
     Join [of:
         join(of, Begin::Now, false),
         join(of, Begin::Last(9), true),
-        join(of, Begin::After { run: RunId(1), seq: 1 }, true),
-        join(of, Begin::Resume { run: RunId(1), seq: 1, room: of.id }, false),
+        join(of, Begin::After { run: BootId(1), seq: 1 }, true),
+        join(of, Begin::Resume { run: BootId(1), seq: 1, room: of.id }, false),
     ]
     Part [of:
         Request::Part { stream: of.tag, forget: false },
@@ -230,7 +230,7 @@ fn rooms(socket: &Path) -> (Raw, [Named; 3]) {
     let mut owner = Raw::open(socket, THIRD_UID, None);
     owner.ask_all(&[create("merger-a"), create("merger-b")]);
     let (hidden, gone) = (named(&mut owner, "merger-a"), named(&mut owner, "merger-b"));
-    let counter = |tag: StreamTag| u64::from(tag.0);
+    let counter = |tag: StreamId| u64::from(tag.0);
     for of in [hidden, gone] {
         owner.submit_all(&Destination::Stream(of.tag), counter(of.tag), "a secret", 1);
         owner.ask(&Request::Ask { counter: counter(of.tag), again: false });
@@ -238,7 +238,7 @@ fn rooms(socket: &Path) -> (Raw, [Named; 3]) {
     }
     let deleted = owner.ask(&Request::DeleteRoom { room: gone.room() });
     assert!(matches!(deleted, Some(Ok(Reply::Done))), "{deleted:?}");
-    let never = Named { name: "merger-c", tag: StreamTag(99), id: RoomId(7) };
+    let never = Named { name: "merger-c", tag: StreamId(99), id: RoomId(7) };
     (owner, [hidden, gone, never])
 }
 
@@ -281,7 +281,7 @@ fn lists_of_a_stranger_name_no_private_room() {
     let announced = owner.ask(&Request::Announce(announce));
     assert!(matches!(announced, Some(Ok(Reply::Announced { number: 1, .. }))), "{announced:?}");
     let mut stranger = Raw::open(&world.dir.join("socket"), OTHER_UID, None);
-    let id = |number| NoticeId::Number(number);
+    let id = |number| AnnouncementId::Number(number);
     for list in [
         Request::Rooms { skip: 0 },
         Request::Notices { skip: 0 },
@@ -313,7 +313,7 @@ fn lists_of_a_stranger_name_no_private_room() {
         let all = answer(&mut stranger, hidden, &frame).concat();
         assert!(!all.contains("NAME") && !all.contains("secret"), "{list:?}: {all}");
     }
-    type Ask = fn(NoticeId) -> Request;
+    type Ask = fn(AnnouncementId) -> Request;
     let asks: [Ask; 4] = [
         |id| Request::Notice { id },
         |id| Request::Receipt { id, skip: 0 },

@@ -13,7 +13,7 @@ use moot::{
             SessionRequest,
         },
         rules::Role,
-        stream_id::StreamTag,
+        stream_id::StreamId,
         text::Text,
     },
     limits::{ANSWERERS_PER_ROOM_MAX, CONVERSATIONS_PER_USER_MAX, FRAME_BYTES_MAX},
@@ -66,7 +66,7 @@ impl Scene<'_> {
     }
 
     /// Sessions that are in a room, each with the room's number.
-    fn members(&self, name: &str, count: usize) -> Vec<(Raw, StreamTag)> {
+    fn members(&self, name: &str, count: usize) -> Vec<(Raw, StreamId)> {
         let joined = |mut raw: Raw| {
             let tag = raw.join(name, false)?.tag;
             Some((raw, tag))
@@ -377,7 +377,7 @@ fn invitations(scene: &Scene<'_>) -> Vec<Round> {
 
 /// Sends requests that are refused.
 fn refusals(scene: &Scene<'_>) -> Vec<Round> {
-    let stream = StreamTag(99_999);
+    let stream = StreamId(99_999);
     pipelines(
         scene,
         &[
@@ -388,7 +388,7 @@ fn refusals(scene: &Scene<'_>) -> Vec<Round> {
             Request::Kick { user: UserName::of_uid(0), label: None },
             Request::Audit { skip: 0 },
             Request::DeleteRoom { room: room("none") },
-            Request::Receipt { id: moot::chat::message::NoticeId::Number(9), skip: 0 },
+            Request::Receipt { id: moot::chat::message::AnnouncementId::Number(9), skip: 0 },
             Request::Ask { counter: 7, again: true },
             Request::Session(SessionRequest::Active),
         ],
@@ -621,7 +621,7 @@ fn answerers(scene: &Scene<'_>) -> Vec<Round> {
     flood(all.into_iter().map(|raw| (raw, frames.clone())))
 }
 
-fn answer(stream: StreamTag, queue: &str, jobs: u32) -> Request {
+fn answer(stream: StreamId, queue: &str, jobs: u32) -> Request {
     let queue = Label::new(queue).ok();
     Request::Answer(Answering { stream, queue, jobs, holding: Vec::new(), done: Vec::new() })
 }
@@ -658,7 +658,7 @@ fn announcements(scene: &Scene<'_>) -> Vec<Round> {
         announcer.ask(&announce)?.ok();
         number += 1;
         for raw in &mut members {
-            raw.push(&report(StreamTag(0), number));
+            raw.push(&report(StreamId(0), number));
             raw.drain();
         }
         Some(())

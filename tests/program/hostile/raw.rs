@@ -16,7 +16,7 @@ use moot::{
         refusal::Refusal,
         reply::{Reply, StreamInfo},
         request::{Begin, Follow, Request},
-        stream_id::StreamTag,
+        stream_id::StreamId,
     },
     wire::{
         control,
@@ -68,7 +68,7 @@ pub fn request(request: &Request) -> Vec<u8> {
 }
 
 /// Returns the frame of a report.
-pub fn report(stream: StreamTag, delivered: u64) -> Vec<u8> {
+pub fn report(stream: StreamId, delivered: u64) -> Vec<u8> {
     let report = Report { stream, delivered, by_broadcast: delivered, datagrams: delivered };
     bytes_of(|to| control::put_report(to, &report))
 }

@@ -17,7 +17,7 @@ use moot::{
         event::Event,
         frames::{Destination, Frame, Line, Submit},
         member::{Kind, Level},
-        message::NoticeId,
+        message::AnnouncementId,
         names::{Target, UserName},
         reply::{Reply, StreamInfo},
         request::{Announce, Answering, Begin, Follow, HistoryRequest, Request, SearchRequest},
@@ -177,7 +177,7 @@ impl Victim {
         let text = Text::new("to all").map_err(|e| e.to_string())?;
         match self.ask(&Request::Announce(Announce::new(Level::Info, text)))? {
             Reply::Announced { number, .. } => {
-                self.ask(&Request::Receipt { id: NoticeId::Number(number), skip: 0 })?;
+                self.ask(&Request::Receipt { id: AnnouncementId::Number(number), skip: 0 })?;
             }
             other => return Err(format!("an announcement is answered by {other:?}")),
         }

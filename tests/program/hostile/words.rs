@@ -16,16 +16,16 @@ use moot::{
         event::Event,
         frames::{Ack, Frame},
         member::{EndCause, Kind as MemberKind, Level, Member, SessionId, State},
-        message::RunId,
+        message::BootId,
         names::UserName,
+        presence_row::Row,
         refusal::{Refusal, RefusalCode},
         reply::{
-            AuditInfo, HitInfo, MarkInfo, Missing, NoticeInfo, NoticeStanding, Page, ReceiptInfo,
-            Reply, RoomInfo, SpanInfo, StreamInfo, WhoInfo,
+            AnnouncementInfo, AnnouncementState, AuditInfo, HitInfo, MarkInfo, Missing, Page,
+            ReceiptInfo, Reply, RoomInfo, SpanInfo, StreamInfo, WhoInfo,
         },
         request::{HistoryRequest, Request, SessionRequest},
-        roster::Row,
-        stream_id::{StreamLabel, StreamTag},
+        stream_id::{StreamId, StreamLabel},
         text::is_unsafe_to_show,
     },
     os::{Lock, LockNote, Places},
@@ -75,7 +75,7 @@ fn member() -> Member {
 fn body() -> Vec<u8> {
     let mut builder = Builder::default();
     let from = member();
-    builder.begin(0, StreamTag(1), 1);
+    builder.begin(0, StreamId(1), 1);
     for will in [None, Some(EndCause::Killed)] {
         let draft = Draft {
             from: &from,
@@ -98,7 +98,7 @@ fn text() -> String {
 
 fn stream() -> StreamInfo {
     StreamInfo {
-        tag: StreamTag(1),
+        tag: StreamId(1),
         name: StreamLabel::Room("dev".parse().unwrap()),
         head: 2,
         next: 1,
@@ -111,8 +111,8 @@ fn stream() -> StreamInfo {
     }
 }
 
-fn notice() -> NoticeInfo {
-    NoticeInfo {
+fn notice() -> AnnouncementInfo {
+    AnnouncementInfo {
         id: "!1".parse().unwrap(),
         schedule: None,
         wall_us: 1,
@@ -123,7 +123,7 @@ fn notice() -> NoticeInfo {
         retained: true,
         ack: true,
         text: text(),
-        standing: NoticeStanding::Open,
+        standing: AnnouncementState::Open,
         members: 2,
         reached: 1,
         acked: 1,
@@ -233,7 +233,7 @@ fn serve(mut stream: UnixStream, manner: Manner) -> std::io::Result<()> {
                 }
                 (Kind::Hello, _) => {
                     let welcome = json!({
-                        "protocol": 1, "version": HOSTILE, "run": RunId(7), "session": 1, "pid": 1,
+                        "protocol": 1, "version": HOSTILE, "run": BootId(7), "session": 1, "pid": 1,
                         "user": HOSTILE, "uid": 1, "broadcast": HOSTILE,
                     });
                     let body = frozen(welcome, manner);
@@ -275,7 +275,7 @@ fn serve(mut stream: UnixStream, manner: Manner) -> std::io::Result<()> {
                     control::put_frame(&mut out, Frame::Reply { serial, result });
                     if is_in {
                         frame::put(&mut out, Kind::Batch, |to| to.extend(body()));
-                        let tag = StreamTag(1);
+                        let tag = StreamId(1);
                         let topic = Event::Topic { stream: tag, topic: text(), by: SessionId(9) };
                         control::put_event(&mut out, &topic);
                         control::put_event(

@@ -4,9 +4,9 @@ use super::*;
 use crate::{
     chat::{
         frames::{Destination, Frame, Hello, Line, Submit},
-        hub::{Action, Rules, job_board::Board},
+        hub::{Action, HubConfig, job_board::Board},
         member::{Kind, Member, Peer},
-        message::RunId,
+        message::BootId,
         names::{Label, RoomName, UserName},
         request::{Begin, Follow, Request},
     },
@@ -19,15 +19,15 @@ use crate::{
 /// A hub with one room and some sessions in it, each a process of its own.
 struct Room {
     hub: Hub,
-    tag: StreamTag,
+    tag: StreamId,
     now: Now,
     said: u64,
     /// The store was handed something and has not answered.
     is_storing: bool,
 }
 
-fn rules() -> Rules {
-    Rules::new(RunId(1), 0, |_| [0; FRAME_HEADER_BYTES])
+fn rules() -> HubConfig {
+    HubConfig::new(BootId(1), 0, |_| [0; FRAME_HEADER_BYTES])
 }
 
 impl Room {
@@ -35,10 +35,10 @@ impl Room {
         Self::with(rules(), sessions)
     }
 
-    fn with(rules: Rules, sessions: u64) -> Self {
+    fn with(rules: HubConfig, sessions: u64) -> Self {
         let now = Now { mono_us: 1_000_000, wall_us: 1 };
         let hub = Hub::new(rules);
-        let mut room = Self { hub, tag: StreamTag(0), now, said: 0, is_storing: false };
+        let mut room = Self { hub, tag: StreamId(0), now, said: 0, is_storing: false };
         room.hub.tick(now);
         for number in 1..=sessions {
             room.enter(number, number as u8);
@@ -474,18 +474,18 @@ fn newest_outcomes_of_each_user_are_kept() {
         let by = Member { uid, ..Member::nobody() };
         let outcome = Outcome { instance, by, failed: false, silent: true };
         let queue = Queue::Named(Label::new("q").unwrap());
-        board.outcomes.put((StreamTag(1), seq), queue, outcome);
+        board.outcomes.put((StreamId(1), seq), queue, outcome);
     };
     put(&mut board, 2, 1);
     for seq in 2..OUTCOMES_MAX as u64 + 10 {
         put(&mut board, 1, seq);
     }
-    let has = |board: &Board, seq| board.outcomes.of((StreamTag(1), seq)).count() == 1;
+    let has = |board: &Board, seq| board.outcomes.of((StreamId(1), seq)).count() == 1;
     // One user can't push out what another one reported.
     assert!(has(&board, 1) && !has(&board, 2) && has(&board, OUTCOMES_MAX as u64 + 9));
     put(&mut board, 1, 20);
     assert!(has(&board, 20), "a newer report takes the place of the older one");
-    board.remove_room(StreamTag(1));
+    board.remove_room(StreamId(1));
     assert!(!has(&board, 1) && !has(&board, OUTCOMES_MAX as u64));
     board.check();
 }
@@ -571,7 +571,7 @@ fn worker_whose_connection_broke_still_has_its_job() {
 
 #[test]
 fn jobs_and_workers_of_one_user_leave_some_to_others() {
-    let mut room = Room::with(Rules { host: true, job_states_max: 4, ..rules() }, 1);
+    let mut room = Room::with(HubConfig { host: true, job_states_max: 4, ..rules() }, 1);
     // Each has its own user.
     let enter = |room: &mut Room, uid: u32| {
         let peer = Peer { uid, user: UserName::new("bob").unwrap(), pid: uid, start: 0 };
@@ -595,7 +595,7 @@ fn jobs_and_workers_of_one_user_leave_some_to_others() {
         room.events();
     }
     let load =
-        |room: &Room, uid| room.hub.asking.board.load(super::super::quota::AccountId::User(uid));
+        |room: &Room, uid| room.hub.asking.board.load(super::super::accounts::AccountId::User(uid));
     assert!(load(&room, 50).states > 0, "its job is offered");
     assert!(load(&room, 1).states <= 3);
 }
@@ -633,7 +633,7 @@ fn job_needs_an_own_text_and_a_joined_room() {
     let answering =
         Answering { stream: room.tag, queue: None, jobs: 1, holding: Vec::new(), done: Vec::new() };
     assert!(room.request(2, Request::Answer(answering.clone())).is_err());
-    let nowhere = Answering { stream: StreamTag(99), ..answering.clone() };
+    let nowhere = Answering { stream: StreamId(99), ..answering.clone() };
     assert!(room.request(1, Request::Answer(nowhere)).is_err());
     let none = Answering { jobs: 0, ..answering };
     assert!(room.request(1, Request::Answer(none)).is_err());
@@ -655,7 +655,7 @@ fn an_account_has_so_many_requests_and_no_more() {
 
 #[test]
 fn known_states_go_over_the_bound_and_are_counted() {
-    let bound = Rules { job_states_max: 1, ..rules() };
+    let bound = HubConfig { job_states_max: 1, ..rules() };
     let mut room = Room::with(bound, 3);
     let seq = room.say_in_earlier_boot(1);
     room.answer(2, Some("a"), &[], &[seq]);
@@ -719,9 +719,10 @@ fn job_of_a_lost_sender_frees_its_worker() {
 
 #[test]
 fn job_passed_for_a_bound_is_offered_once_there_is_room() {
-    for bound in
-        [Rules { job_states_max: 1, ..rules() }, Rules { job_states_per_user_max: 1, ..rules() }]
-    {
+    for bound in [
+        HubConfig { job_states_max: 1, ..rules() },
+        HubConfig { job_states_per_user_max: 1, ..rules() },
+    ] {
         let mut room = Room::with(bound, 3);
         let first = room.ask(false);
         // The next session of the sender's process: the same account.
@@ -760,7 +761,7 @@ fn idle_worker_is_preferred_to_one_with_a_dead_job() {
 // ---- commits ------------------------------------------------------------------------------------
 
 fn stored_room(sessions: u64) -> Room {
-    Room::with(Rules { store: true, persistent: true, ..rules() }, sessions)
+    Room::with(HubConfig { store: true, persistent: true, ..rules() }, sessions)
 }
 
 #[test]

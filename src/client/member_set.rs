@@ -17,7 +17,7 @@ const STAGE_BYTES: usize = 4 * FRAME_BYTES_MAX;
 
 /// Members that share a thread, its waiting and its buffers.
 #[derive(Debug)]
-pub struct Crowd {
+pub struct MemberSet {
     members: Vec<Member>,
     poller: Poller,
     buffer: Vec<u8>,
@@ -28,7 +28,7 @@ pub struct Crowd {
     ticked_us: u64,
 }
 
-impl Crowd {
+impl MemberSet {
     /// Creates a crowd without members.
     ///
     /// # Errors

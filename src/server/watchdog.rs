@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, path::Path, time::Duration};
 
-use crate::{chat::roster::Counters, limits::SERVICE_STATUS_EVERY_MS, os::ServiceManager};
+use crate::{chat::presence_row::Counters, limits::SERVICE_STATUS_EVERY_MS, os::ServiceManager};
 
 /// Signs of life in the time after which the manager takes the server for dead.
 const SIGNS: u32 = 4;

@@ -9,7 +9,7 @@ use crate::{
     chat::{
         member::{Peer, SessionId},
         rules::Role,
-        stream_id::StreamTag,
+        stream_id::StreamId,
     },
     faults::{Fault, planted},
     limits::{
@@ -102,7 +102,7 @@ impl Bucket {
 }
 
 /// A user who is let into a room, and the role that lets them in.
-type Invitation = (u32, StreamTag, Role);
+type Invitation = (u32, StreamId, Role);
 
 /// Present holdings of one account.
 #[derive(Debug, Default)]
