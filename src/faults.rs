@@ -1,10 +1,10 @@
-//! Faults to plant on purpose, each of which breaks one promise: `tests/faults` demands that a test
+//! Faults to plant in tests, each of which breaks one promise: `tests/faults` requires that a test
 //! notices.
 //!
-//! A switch sits where its rule is kept: `if planted(Fault::…)` takes the rule out. Without the
+//! A switch is in the code of its rule: `if planted(Fault::…)` disables the rule. Without the
 //! feature `faults` a switch is the constant `false`, so that nothing of it is left in the program.
 
-// No fault is ever shipped.
+// A build with faults is never shipped.
 #[cfg(all(feature = "faults", not(debug_assertions)))]
 compile_error!("the feature `faults` is for tests: build it with debug assertions");
 
@@ -23,18 +23,18 @@ macro_rules! faults {
     };
 }
 
-// One line a fault, with the promise that it breaks: `tests/faults` reads them.
+// One line per fault, with the promise that it breaks: `tests/faults` reads them.
 faults! {
     // Acknowledgement, order and storage.
     AckWithoutCommit "An acknowledged message is stored."
     OrderLostInDividedCommit "A divided transaction keeps the order of a room."
     RepeatedSubmitUnanswered "A repeated submit is answered."
-    StoredSubmitJudgedAgain "A stored message is acknowledged whatever its sender may do now."
-    OldCounterIsNew "A counter too old to tell is answered unknown and never numbered again."
+    StoredSubmitJudgedAgain "A stored message is acknowledged even if its sender lost the right."
+    OldCounterIsNew "A submit with an old counter is reported as unknown, never numbered again."
     FarSubmitNotHeld "A text waits while the server could forget the oldest open one."
     SubmittedReportedUnsent "A text that may be stored is never reported as not sent."
     StaleConversation "A direct message goes to the conversation of this boot."
-    EarlyNewsLost "What a session learned before it was ready is reported."
+    EarlyNewsLost "Events of a session before it was ready are reported."
     AckToFirstSession "Acks go to the newest session of a client instance."
     FailedCommitKeepsBytes "A failed commit gives back its bytes in flight."
     FailedChangeReportedSaved "A change is reported as saved after its commit only."
@@ -42,11 +42,11 @@ faults! {
     RoomNamedBeforeCommit "The id of a room that a client has is stored."
     SubmitsNotRestored "A repeated submit is recognized after a restart of the server."
     DeletedNumbersReused "Numbers of a deleted room are not given again."
-    FutureTimesStopRetention "Retention goes on behind messages with a time to come."
+    FutureTimesStopRetention "Retention continues behind messages with a future time."
     LeapBelieved "One wrong reading of the clock removes nothing."
     DamageCostsTheRest "A damaged message costs no other."
-    DeadlinePerStream "One question has one deadline, in however many streams."
-    OlderHistoryKeepsEpoch "The epoch rises when an older history is put back."
+    DeadlinePerStream "One history query has one deadline, in any number of streams."
+    OlderHistoryKeepsEpoch "The epoch rises when an older history is restored."
     IndexKeepsFullDisk "On a full disk the index gives its space to the history."
     ClientIgnoresEpoch "A member starts over when the epoch has risen."
 
@@ -68,14 +68,14 @@ faults! {
     RepairOneShort "A repair sends each missing number."
     FetchCursorOneTooFar "After a fetch the cursor is at the next number."
     FetchOfAnotherMembership "A fetch belongs to one membership."
-    HearingNeverJudged "A member that stops hearing the channel is served by session."
+    HearingNeverJudged "A member that stops receiving the channel is served by session."
     LaggingMemberNeverReturns "A member that caught up holds the window again."
-    PausedMemberStaysInWindow "A paused member that is slow steps aside."
-    WindowIgnored "No more is in flight than the window allows."
+    PausedMemberStaysInWindow "A paused member that is slow leaves the window."
+    WindowIgnored "Bytes in flight never exceed the window."
     StallBudgetNeverSpent "An account may keep windows full for a bounded time."
 
     // Shares of an account.
-    ReceiptsStoredWhole "What a report has stored does not grow with the members."
+    ReceiptsStoredWhole "The stored size of a report does not grow with the members."
     EffectsNotCharged "A request is charged with all that it causes."
     AccountRecordsUnbounded "Records of an account in one transaction are bounded."
     AccountBytesUnbounded "Bytes in flight of an account are bounded."
@@ -85,23 +85,23 @@ faults! {
     RateLimitNeverSlows "A sender over the rate limit waits."
     SlowedSessionNeverResumed "A sender that waited for the rate limit is resumed."
 
-    // Shares of a user in what the server needs to live.
-    SignsTakenAtAnyTime "Reports and signs of life have a share like everything else."
-    AllSessionsCalled "Few sessions of one account go on in one turn."
-    GivenWithoutEnd "What the sessions of one account are given in one turn is bounded."
+    // Shares of a user in the server's vital resources.
+    SignsTakenAtAnyTime "Reports and pings have a share like all other frames."
+    AllSessionsCalled "Few sessions of one account are resumed in one turn."
+    GivenWithoutEnd "Bytes for the sessions of one account in one turn are bounded."
     TurnWithoutLook "A turn begins with a look at all sockets."
-    SharedFramesUncharged "A frame that only one user's sessions keep is that user's."
+    SharedFramesUncharged "A frame that only one user's sessions hold is charged to that user."
     MemoryOfUserUnbounded "Memory of the sessions of one user is bounded."
-    FullOutputStopsFrameTimer "A frame that is not finished has a time limit, also while the output is full."
+    FullOutputStopsFrameTimer "An unfinished frame has a time limit, also while the output is full."
     ReadersAtFullPriority "Reading the history runs below the hub."
     SessionsBeyondDescriptors "Sessions leave the server its own descriptors."
     LogLinesUnbounded "Lines of the log that one user causes are bounded per second."
-    NoisePushesActsOut "What operators did stays in the log whatever else is written there."
+    NoisePushesActsOut "Actions of operators stay in the log, however many other lines are written."
 
     // Rooms, roles and removal.
     ServerKickKeepsKeys "A user kicked from the server opens no later datagram."
     KeysNeverChange "A user removed from a room opens no later datagram."
-    HiddenRoomNamed "A stranger is told of a hidden room what is told of none."
+    HiddenRoomNamed "A stranger gets the same reply for a hidden room as for none."
     RemovedUserGetsAnswer "An answer of the store is not given to a user removed meanwhile."
     RemovedUserGetsFetch "A fetch is not given to a session removed meanwhile."
     BannedRoomAnnouncedByBroadcast "A banned user gets no announcement to the room."
@@ -119,7 +119,7 @@ faults! {
     FailedScheduleLost "A scheduled announcement whose commit failed is tried again."
     ScheduledTwice "A scheduled announcement is published once."
     RetainedShownAgain "A retained announcement is not shown again after a reconnect."
-    RetainedOfNewRoomLost "A room joined during a break brings what is retained there."
+    RetainedOfNewRoomLost "A room joined during a break brings its retained announcements."
     DeletedRoomKeepsAnnouncements "Announcements to a deleted room go with it."
 
     // Shares of a user.
@@ -154,7 +154,7 @@ pub fn planted(fault: Fault) -> bool {
         // `will-after-quit` is `WillAfterQuit`.
         let wanted = name.replace('-', "");
         let found = Fault::ALL.iter().find(|of| format!("{of:?}").eq_ignore_ascii_case(&wanted));
-        Some(*found.unwrap_or_else(|| panic!("MOOT_FAULT={name}: there is no such fault")))
+        Some(*found.unwrap_or_else(|| panic!("MOOT_FAULT={name}: unknown fault")))
     });
     *PLANTED == Some(fault)
 }

@@ -1,4 +1,4 @@
-//! A frame as the bytes that make the terminal show it: only what differs from the last one.
+//! Bytes that turn the frame on the terminal into the next one: only the differences are written.
 
 use std::{collections::HashMap, fmt::Write as _, sync::Arc};
 
@@ -12,54 +12,55 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::{frame::Frame, width::cluster_columns};
 
-/// Longest link, once written as a terminal wants it; what is longer is text and nothing more. Terminals
-/// take about as much.
+/// Maximum bytes of a link as it is written to the terminal; a longer one stays plain text.
+/// Terminals have about the same bound.
 const LINK_BYTES_MAX: usize = 2_000;
-/// Links that are remembered; with more, all are forgotten and the screen is written anew.
+/// Maximum number of remembered links; above it all are forgotten, and the screen is redrawn.
 const LINKS_MAX: usize = 4_096;
 
-/// From here on a terminal that knows it shows nothing until all has come.
+/// Start of a synchronized update: a terminal that supports it shows nothing until the end.
 const BEGIN: &str = "\x1b[?2026h\x1b[?25l";
 const END: &str = "\x1b[?2026l";
-/// All cells empty, in the terminal's own colours.
+/// Empties all cells, in the terminal's default colors.
 const CLEAR: &str = "\x1b[0m\x1b[2J";
 const PLAIN: &str = "\x1b[0m";
 const NO_LINK: &str = "\x1b]8;;\x1b\\";
 
-/// What the terminal shows, and what it is to show next.
+/// The frame on the terminal, and the buffer for the next one.
 #[derive(Debug)]
 pub(super) struct Cells {
     shown: Buffer,
     next: Buffer,
-    /// Where the cursor is; the outer none: not known, and neither is anything else.
+    /// Position of the cursor. The outer none: the whole state of the terminal is unknown.
     cursor: Option<Option<(u16, u16)>>,
     links: Option<Links>,
 }
 
 impl Cells {
-    /// Nothing is known of the terminal yet. Without `links` no text leads anywhere.
+    /// Returns a state in which nothing is known of the terminal. Without `links` no text is
+    /// linked.
     pub(super) fn new(size: (u16, u16), links: bool) -> Self {
         let empty = Buffer::empty(Rect::new(0, 0, size.0, size.1));
         let links = links.then(Links::default);
         Self { shown: empty.clone(), next: empty, cursor: None, links }
     }
 
-    /// Columns and rows.
+    /// Returns columns and rows.
     pub(super) fn size(&self) -> (u16, u16) {
         (self.next.area.width, self.next.area.height)
     }
 
-    /// The terminal has another size now: what it made of its contents is not known.
+    /// Sets a new size. The contents of the terminal are unknown after a change of its size.
     pub(super) fn resize(&mut self, size: (u16, u16)) {
         *self = Self::new(size, self.links.is_some());
     }
 
-    /// Something else wrote to the terminal: the next frame is written as a whole.
+    /// Forgets the state of the terminal, after other output: the next frame is written as a whole.
     pub(super) fn forget(&mut self) {
         self.cursor = None;
     }
 
-    /// What is to be written so that the terminal shows this frame; nothing if it does already.
+    /// Returns the bytes that make the terminal show this frame; empty if it already does.
     pub(super) fn draw(&mut self, frame: &Frame) -> String {
         if self.links.as_ref().is_some_and(|links| links.urls.len() >= LINKS_MAX) {
             self.links = Some(Links::default());
@@ -94,7 +95,7 @@ fn place_cursor((column, row): (u16, u16)) -> String {
     format!("\x1b[{};{}H\x1b[?25h", u32::from(row) + 1, u32::from(column) + 1)
 }
 
-/// Puts a frame into cells. What does not fit is cut, never half a character.
+/// Writes a frame into cells. Text that does not fit is cut, always between characters.
 fn fill(cells: &mut Buffer, frame: &Frame, mut links: Option<&mut Links>) {
     for (row, y) in frame.rows.iter().zip(0..cells.area.height) {
         let mut x = 0;
@@ -108,11 +109,11 @@ fn fill(cells: &mut Buffer, frame: &Frame, mut links: Option<&mut Links>) {
     }
 }
 
-/// Puts a text into a row of cells, and says in which column it ends. The colour of the underline is the
-/// mark of a link (see [`Links`]).
+/// Writes a text into a row of cells, and returns the column where it ends. The color of the
+/// underline is the mark of a link (see [`Links`]).
 fn put(cells: &mut Buffer, (mut x, y): (u16, u16), text: &str, style: Style, mark: Color) -> u16 {
     for cluster in text.graphemes(true) {
-        // Whoever made the frame has seen to it that nothing commands the terminal; this is the last gate.
+        // Texts are made safe before this point; control characters are dropped here once more.
         if cluster.contains(char::is_control) {
             continue;
         }
@@ -139,11 +140,11 @@ fn write_changes(out: &mut String, shown: &Buffer, next: &Buffer, links: Option<
     writer.finish();
 }
 
-/// Here and not by [`Buffer::diff_iter`], which leaves it to the terminal what becomes of the second half of a
-/// wide character whose first half is written over: they do not agree.
+/// Writes the changes of one row. [`Buffer::diff_iter`] is not used: if the first half of a wide
+/// character is overwritten, it leaves the second half to the terminal, and terminals differ.
 fn write_row(writer: &mut Writer<'_>, shown: &Buffer, next: &Buffer, y: u16) {
     let end = text_end(next, y);
-    // Up to here it is not sure what the terminal shows.
+    // End of the columns whose contents on the terminal are not certain.
     let mut unsure = 0;
     let mut x = 0;
     while x < end {
@@ -163,7 +164,7 @@ fn write_row(writer: &mut Writer<'_>, shown: &Buffer, next: &Buffer, y: u16) {
     }
 }
 
-/// Behind which column a row has nothing but the terminal's own ground.
+/// Returns the column after the last cell with contents; only the default background follows.
 fn text_end(cells: &Buffer, y: u16) -> u16 {
     let last = (0..cells.area.width).rev().find(|x| cells[(*x, y)] != Cell::EMPTY);
     last.map_or(0, |x| x.saturating_add(columns_of(cells[(x, y)].symbol())))
@@ -173,7 +174,7 @@ fn columns_of(cluster: &str) -> u16 {
     u16::try_from(cluster_columns(cluster)).unwrap_or(u16::MAX)
 }
 
-/// Behind which column a character ends in whichever terminal takes most for it.
+/// Returns the column after a character, for the terminal that draws it widest.
 fn reach_of(x: u16, cell: &Cell) -> u16 {
     let cluster = cell.symbol();
     let mut columns = cluster_columns(cluster);
@@ -183,14 +184,14 @@ fn reach_of(x: u16, cell: &Cell) -> u16 {
     x.saturating_add(u16::try_from(columns).unwrap_or(u16::MAX))
 }
 
-/// Writes cells; knows what the terminal was told last.
+/// Writer of cells; knows the current state of the terminal.
 struct Writer<'a> {
     out: &'a mut String,
     links: Option<&'a Links>,
-    /// Where the next character would go; none if that is not sure.
+    /// Position of the next character; none if it is not certain.
     at: Option<(u16, u16)>,
     pen: String,
-    /// Number of the link in force.
+    /// Number of the current link.
     link: Option<usize>,
 }
 
@@ -203,14 +204,15 @@ impl Writer<'_> {
         let (text, columns) = (cell.symbol(), columns_of(cell.symbol()));
         let is_sure = has_sure_width(text);
         if !is_sure && columns > 1 {
-            // Where it is drawn narrow, nothing else is to stand in its right half.
+            // A terminal that draws it narrow would otherwise keep an old character in its right
+            // half.
             let _ = write!(self.out, "{:columns$}\x1b[{columns}D", "", columns = columns.into());
         }
         self.out.push_str(text);
         self.at = is_sure.then(|| (x.saturating_add(columns), y));
     }
 
-    /// Nothing to the end of the row. No spaces: who copies a row would get them.
+    /// Clears the rest of the row. Spaces are not used: a copied row would contain them.
     fn clear_rest(&mut self, place: (u16, u16)) {
         self.go_to(place);
         self.set_link(None);
@@ -253,8 +255,8 @@ impl Writer<'_> {
     }
 }
 
-/// Whether all terminals agree on how many columns this takes. After what they do not agree on, the place
-/// is said anew, so that a row stays straight.
+/// Returns true if all terminals agree on the number of columns. After any other character the
+/// position is set again, so that the row stays aligned.
 fn has_sure_width(cluster: &str) -> bool {
     if cluster.len() == 1 {
         return true;
@@ -264,8 +266,8 @@ fn has_sure_width(cluster: &str) -> bool {
     is_letter && cluster_columns(cluster) == cluster.width_cjk()
 }
 
-/// Everything about the looks of a cell, beginning from none; empty if there is nothing. Named colours go
-/// in the short form, which terminals of 8 and 16 colours know.
+/// Returns the attributes and colors of a cell, from the default state; empty if there are none.
+/// Named colors use the short form, which terminals of 8 and 16 colors support.
 fn pen_of(cell: &Cell) -> String {
     const ATTRIBUTES: [(Modifier, &str); 9] = [
         (Modifier::BOLD, ";1"),
@@ -282,14 +284,14 @@ fn pen_of(cell: &Cell) -> String {
     for (_, code) in ATTRIBUTES.iter().filter(|(one, _)| cell.modifier.contains(*one)) {
         pen.push_str(code);
     }
-    push_colour(&mut pen, cell.fg, 30);
-    push_colour(&mut pen, cell.bg, 40);
+    push_color(&mut pen, cell.fg, 30);
+    push_color(&mut pen, cell.bg, 40);
     if pen.is_empty() { pen } else { format!("\x1b[0{pen}m") }
 }
 
-/// `base`: 30 for the text, 40 for the ground.
-fn push_colour(pen: &mut String, colour: Color, base: u8) {
-    let _ = match colour {
+/// Adds a color; `base`: 30 for the text, 40 for the background.
+fn push_color(pen: &mut String, color: Color, base: u8) {
+    let _ = match color {
         Color::Reset => Ok(()),
         Color::Rgb(red, green, blue) => write!(pen, ";{};2;{red};{green};{blue}", base + 8),
         Color::Indexed(number) => write!(pen, ";{};5;{number}", base + 8),
@@ -312,17 +314,17 @@ fn push_colour(pen: &mut String, colour: Color, base: u8) {
     };
 }
 
-/// Where linked cells lead to. Cells have no links; they have a colour of the underline that is not used
-/// otherwise, so it carries a link's number, and a change of link is a change of the cell.
+/// Targets of linked cells. A cell has no field for a link, but a color of the underline that is
+/// not used otherwise. It carries the link's number, so a changed link is a changed cell.
 #[derive(Debug, Default)]
 struct Links {
     numbers: HashMap<Arc<str>, u32>,
-    /// By number, as terminals want them.
+    /// Escaped URLs, by number.
     urls: Vec<String>,
 }
 
 impl Links {
-    /// The mark of a link; none if it is too long. The same in every frame.
+    /// Returns the mark of a link, the same in every frame; none if the link is too long.
     fn mark(&mut self, url: &Arc<str>) -> Option<Color> {
         let number = match self.numbers.get(url) {
             Some(number) => *number,
@@ -338,7 +340,7 @@ impl Links {
         Some(Color::Rgb(red, green, blue))
     }
 
-    /// Number and address of what a mark stands for.
+    /// Returns the number and the URL of a mark.
     fn of(&self, mark: Color) -> Option<(usize, &str)> {
         let Color::Rgb(red, green, blue) = mark else { return None };
         let number = u32::from_be_bytes([0, red, green, blue]) as usize;
@@ -346,7 +348,7 @@ impl Links {
     }
 }
 
-/// A URL with nothing in it that could end or break the sequence that it stands in.
+/// Returns a URL without bytes that could end or break the surrounding escape sequence.
 fn encoded(url: &str) -> Option<String> {
     let mut out = String::with_capacity(url.len());
     for byte in url.bytes() {
@@ -372,7 +374,8 @@ pub(super) mod tests {
         *,
     };
 
-    /// In which column each of the rows ends on a terminal of that width; none if it is past the edge.
+    /// Returns the column where each row ends on a terminal of that width; none if it is past the
+    /// edge.
     pub(in crate::tui) fn ends(rows: &[Row], columns: u16) -> Vec<Option<usize>> {
         let mut rows = rows.to_vec();
         rows.iter_mut().for_each(|row| row.push("|", Style::new()));
@@ -389,7 +392,7 @@ pub(super) mod tests {
         number.try_into().unwrap()
     }
 
-    /// A terminal of that size, and what it was told.
+    /// A terminal of that size, and the bytes that were written to it.
     struct Seen {
         cells: Cells,
         screen: vt100::Parser,
@@ -448,7 +451,7 @@ pub(super) mod tests {
         let mut seen = Seen::new(6, 3);
         seen.draw(&frame(&["한글한글", "a한b", "e\u{301}한국어"]));
         assert_eq!(seen.rows(), ["한글한", "a한b", "e\u{301}한국"]);
-        // What replaces one that was wide leaves nothing of it, and the other way round.
+        // The replacement of a wide character leaves nothing of it, and the other way round.
         seen.draw(&frame(&["a글한", "한b", "ab"]));
         assert_eq!(seen.rows(), ["a글한", "한b", "ab"]);
         seen.draw(&frame(&["abcdef", "a한b", "한글한"]));
@@ -456,12 +459,12 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_row_stays_straight_after_what_terminals_do_not_agree_on() {
+    fn row_stays_aligned_after_a_character_of_unclear_width() {
         let mut seen = Seen::new(20, 2);
         seen.draw(&frame(&["👩‍👩‍👧x|", "가각갂"]));
         assert!(seen.last.contains("👧\x1b[1;3Hx|"), "{:?}", seen.last);
         assert!(seen.last.contains("가각갂"), "{:?}", seen.last);
-        // Its neighbour is as it was, and may have been drawn over.
+        // The neighbor is unchanged, and may have been overwritten.
         seen.draw(&frame(&["👨‍👩‍👧x|", "가각갂"]));
         assert!(seen.last.contains("👧\x1b[1;3Hx|"), "{:?}", seen.last);
         seen.draw(&frame(&["❤\u{fe0f}y", ""]));
@@ -469,7 +472,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn colours_and_attributes_come_and_go() {
+    fn colors_and_attributes_are_set_and_reset() {
         let mut seen = Seen::new(20, 1);
         let mut row = Row::of("r", Style::new().fg(Color::LightRed).add_modifier(Modifier::BOLD));
         row.push("p", Style::new());
@@ -485,7 +488,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_link_reaches_the_terminal_and_a_changed_one_is_written_again() {
+    fn link_is_written_and_a_changed_link_is_rewritten() {
         let mut seen = Seen::new(20, 1);
         seen.draw(&linked("here", "https://a.example/한"));
         let link = "\x1b]8;id=0;https://a.example/%ED%95%9C\x1b\\here\x1b";
@@ -496,7 +499,7 @@ pub(super) mod tests {
         seen.draw(&linked("here", "https://b.example"));
         let link = "\x1b]8;id=1;https://b.example\x1b\\here\x1b]8;;\x1b\\";
         assert_eq!(seen.last, format!("{BEGIN}\x1b[1;5H{link}{END}"));
-        assert!(!seen.last.contains("58"), "the mark is no colour");
+        assert!(!seen.last.contains("58"), "the mark is no color");
     }
 
     #[test]
@@ -533,13 +536,13 @@ pub(super) mod tests {
         assert_eq!(seen.last, "\x1b[2;5H\x1b[?25h");
         seen.draw(&with(None));
         assert!(seen.screen.screen().hide_cursor());
-        // A place that is not there hides it.
+        // A position outside of the screen hides the cursor.
         seen.draw(&with(Some((10, 0))));
         assert_eq!(seen.last, "");
     }
 
     #[test]
-    fn what_is_not_known_is_written_as_a_whole() {
+    fn unknown_terminal_gets_the_whole_frame() {
         let mut seen = Seen::new(10, 2);
         seen.draw(&frame(&["one", "two"]));
         seen.screen.process(b"\x1b[1;1Hgarbage");
@@ -563,9 +566,9 @@ pub(super) mod tests {
         let pieces =
             ["a", "bc", " ", "   ", "한", "글자", "é", "e\u{301}", "❤\u{fe0f}", "…", "😀", "ｶﾞ"];
         let text = prop::collection::vec(prop::sample::select(pieces.to_vec()), 0..4);
-        let colour = prop::sample::select(vec![Color::Reset, Color::Red, Color::Indexed(9)]);
+        let color = prop::sample::select(vec![Color::Reset, Color::Red, Color::Indexed(9)]);
         let link = prop::option::of(Just("https://a.example".into()));
-        (text, colour.clone(), colour, any::<bool>(), link).prop_map(
+        (text, color.clone(), color, any::<bool>(), link).prop_map(
             |(text, fg, bg, turned, link)| {
                 let turned = if turned { Modifier::REVERSED } else { Modifier::empty() };
                 Span {
@@ -598,7 +601,7 @@ pub(super) mod tests {
         }
     }
 
-    /// Text, colours and whether they are turned, of each cell; nothing is a space.
+    /// Text, colors and reversal of each cell; an empty cell is a space.
     fn looks(seen: &Seen) -> Vec<(String, vt100::Color, vt100::Color, bool)> {
         let places = (0..3).flat_map(|row| (0..8).map(move |column| (row, column)));
         let look = |(row, column)| {

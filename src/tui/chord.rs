@@ -1,10 +1,11 @@
-//! One key with what is held, brought to one form: terminals and systems send the same key differently.
+//! One key with its modifiers in a canonical form: terminals and systems report the same key
+//! differently.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::{hangul, nearest::nearest};
 
-/// A key with what is held, in the one form that all terminals are brought to.
+/// A key with its modifiers, in the canonical form of all terminals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Chord {
     code: KeyCode,
@@ -12,7 +13,7 @@ pub(super) struct Chord {
 }
 
 impl Chord {
-    /// As the terminal sent it, or the settings have it.
+    /// Returns the chord of a key, as the terminal sent it or as the settings name it.
     pub(super) fn new(code: KeyCode, held: KeyModifiers) -> Self {
         match code {
             KeyCode::BackTab => Self { code: KeyCode::Tab, held: held | KeyModifiers::SHIFT },
@@ -22,8 +23,8 @@ impl Chord {
         }
     }
 
-    /// Of a character: Shift is in it. With Ctrl and Alt, whoever writes Korean means the Latin letter
-    /// on the key.
+    /// Returns the chord of a character; Shift is part of the character. With Ctrl or Alt, a Hangul
+    /// letter means the Latin letter on the same key.
     fn of_char(c: char, held: KeyModifiers) -> Self {
         let command = held.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT);
         let mut c = if command { hangul::latin_key(c).unwrap_or(c) } else { c };
@@ -36,7 +37,7 @@ impl Chord {
         Self { code: KeyCode::Char(c), held: held - KeyModifiers::SHIFT }
     }
 
-    /// Reads `alt-enter`, `ctrl-j`, `f1`, `alt-A`.
+    /// Parses `alt-enter`, `ctrl-j`, `f1`, `alt-A`.
     pub(super) fn parse(written: &str) -> Result<Self, String> {
         let (mut held, mut key) = (KeyModifiers::NONE, written);
         while let Some((before, rest)) = key.split_once('-')
@@ -51,8 +52,8 @@ impl Chord {
         Ok(chord)
     }
 
-    /// What it stands for where it stands for nothing itself: Shift that was held a moment too long, and
-    /// Caps Lock.
+    /// Returns the chord without Shift and Caps Lock, to try if this one has no action: Shift may
+    /// have been held a moment too long.
     pub(super) fn plainer(self) -> Option<Self> {
         match self.code {
             KeyCode::Char(c) if c.is_ascii_uppercase() => {
@@ -66,7 +67,7 @@ impl Chord {
         }
     }
 
-    /// As people write it: `Alt-A`, `Alt-Shift-A`, `PageUp`.
+    /// Returns the chord as people write it: `Alt-A`, `Alt-Shift-A`, `PageUp`.
     pub(super) fn shown(self) -> String {
         let mut held = self.held;
         let key = match self.code {
@@ -88,8 +89,8 @@ impl Chord {
     }
 }
 
-/// Control characters have several keys each, and programs can't tell which one it was: Ctrl-7 and
-/// Ctrl-/ send what Ctrl-_ does.
+/// Returns the canonical key of a control character. Several keys send the same one: Ctrl-7 and
+/// Ctrl-/ send the character of Ctrl-_.
 fn control(c: char, shift: bool) -> char {
     match c {
         '2' | '@' => ' ',
@@ -97,17 +98,17 @@ fn control(c: char, shift: bool) -> char {
         '5' => ']',
         '6' => '^',
         '7' | '/' => '_',
-        // Windows names the key and not the character.
+        // Windows reports the key and not the character.
         '-' if shift => '_',
         c => c,
     }
 }
 
-/// In the order in which they are written.
+/// Modifiers, in the order in which they are written.
 const HELD: [(&str, KeyModifiers); 3] =
     [("Ctrl", KeyModifiers::CONTROL), ("Alt", KeyModifiers::ALT), ("Shift", KeyModifiers::SHIFT)];
 
-/// Keys by the names that the settings and people have for them.
+/// Keys with their names in the settings and for people.
 const NAMED: &[(&str, KeyCode, &str)] = &[
     ("enter", KeyCode::Enter, "Enter"),
     ("tab", KeyCode::Tab, "Tab"),
@@ -141,24 +142,26 @@ fn code(key: &str) -> Option<KeyCode> {
 fn no_such_key(written: &str, key: &str) -> String {
     let named = NAMED.iter().map(|(name, ..)| *name);
     match nearest(key, named.clone()) {
-        Some(near) => format!("{written:?}: there is no key {key:?}; did you mean {near:?}?"),
+        Some(near) => format!("{written:?}: unknown key {key:?}; did you mean {near:?}?"),
         None => {
             let named = named.collect::<Vec<_>>().join(", ");
             format!(
-                "{written:?}: there is no key {key:?}; there are characters, f1 to f24, {named}, and \
-                 ctrl-, alt-, shift- before them"
+                "{written:?}: unknown key {key:?}; keys are characters, f1 to f24, {named}, \
+                 with ctrl-, alt- or shift- before them"
             )
         }
     }
 }
 
-/// Some keys can be written and never arrive, or arrive as another one.
+/// Refuses chords that never arrive, or that arrive as another one.
 fn refuse_what_never_comes(written: &str, chord: Chord) -> Result<(), String> {
     let KeyCode::Char(c) = chord.code else { return Ok(()) };
     let ctrl = chord.held.contains(KeyModifiers::CONTROL);
     let same = match c {
         _ if chord.held.is_empty() => {
-            return Err(format!("{written:?} would be typed no more; put ctrl- or alt- before it"));
+            return Err(format!(
+                "a plain character can't be a key binding ({written:?}); use ctrl-x or alt-x"
+            ));
         }
         'i' if ctrl => "tab",
         'm' if ctrl => "enter",
@@ -167,10 +170,10 @@ fn refuse_what_never_comes(written: &str, chord: Chord) -> Result<(), String> {
         '[' | 'O' if chord.held == KeyModifiers::ALT => "the start of other keys, such as up",
         _ => return Ok(()),
     };
-    Err(format!("{written:?} can't be told from {same}: terminals send the same for it"))
+    Err(format!("{written:?} can't be a key binding: terminals send the same for {same}"))
 }
 
-/// The character that a key types, if it types one.
+/// Returns the character that a key types; none if it types none.
 pub(super) fn char_of(key: &KeyEvent) -> Option<char> {
     let KeyCode::Char(c) = key.code else { return None };
     if key.kind == KeyEventKind::Release || c.is_control() {
@@ -178,8 +181,8 @@ pub(super) fn char_of(key: &KeyEvent) -> Option<char> {
     }
     match key.modifiers - KeyModifiers::SHIFT {
         KeyModifiers::NONE => Some(c),
-        // AltGr, which Windows calls Ctrl and Alt: `@`, `{`, `€`, `ą`. Letters, digits and space are Ctrl-Alt
-        // with these, or what terminals send for control characters.
+        // AltGr, which Windows reports as Ctrl and Alt: `@`, `{`, `€`, `ą`. Letters, digits and
+        // space with these are Ctrl-Alt chords, or control characters of terminals.
         held if held == KeyModifiers::CONTROL | KeyModifiers::ALT => {
             let command = c.is_ascii_alphanumeric() || c == ' ' || hangul::latin_key(c).is_some();
             (!command).then_some(c)
@@ -198,7 +201,7 @@ mod tests {
     const NONE: KeyModifiers = KeyModifiers::NONE;
 
     #[test]
-    fn what_is_typed_and_what_is_not() {
+    fn only_plain_characters_and_altgr_type() {
         let typed = |c, held| char_of(&KeyEvent::new(KeyCode::Char(c), held));
         assert_eq!(typed('a', NONE), Some('a'));
         assert_eq!(typed('A', SHIFT), Some('A'));
@@ -218,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_shown_as_people_write_it() {
+    fn parsed_chord_is_shown_as_people_write_it() {
         for (written, shown) in [
             ("alt-a", "Alt-A"),
             ("alt-A", "Alt-Shift-A"),

@@ -1,7 +1,7 @@
-//! Completion: what stands under the cursor, which names fit it, and in which order.
+//! Completion: the word at the cursor, the names that match it, and their order.
 //!
-//! Names fit by the keys that type them, not by their code points: a Hangul syllable that is still being
-//! composed (`갭`, on the way to `개발`) finds its word, and so do its first consonants (`ㄱㅂ`).
+//! Names match by the keys that type them, not by code points: a Hangul syllable that is still
+//! being composed (`갭`, on the way to `개발`) finds its word, and so do its first consonants (`ㄱㅂ`).
 
 use std::{cmp::Reverse, collections::HashSet, ops::Range};
 
@@ -11,33 +11,33 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use super::{hangul, slash::ArgKind};
 
-/// What is completed.
+/// Kind of word that is completed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// `/name`, where the line begins.
+    /// Chat command `/name`, at the start of the line.
     Command,
-    /// The name of a command, as an argument.
+    /// Name of a command, as an argument.
     CommandName,
-    /// `@name` in running text.
+    /// Mention `@name` in running text.
     Mention,
-    /// A word of running text: a member, who is mentioned, or a room.
+    /// Word of running text: a member to mention, or a room.
     Word,
-    /// A member as an argument; with `@` if one is there already.
+    /// Member as an argument; the `@` is optional.
     Member,
-    /// A user as an argument, whatever his labels.
+    /// User as an argument, without a label.
     User,
-    /// A room as an argument.
+    /// Name of a room, as an argument.
     Room,
-    /// An announcement that asks to be acknowledged.
+    /// Announcement that asks to be acknowledged.
     Notice,
-    /// One of these.
+    /// One of some fixed words.
     Choice(&'static [&'static str]),
     Nothing,
 }
 
 impl Kind {
-    /// What was typed for it can only be a name: Hangul that fits none was typed with the Korean layout on.
-    /// In running text it may be what is to be said.
+    /// Returns true if the typed word can only be a name: Hangul that matches none was then typed
+    /// with the Korean layout on. In running text it may be a part of the message.
     fn is_name(self, typed: &str) -> bool {
         match self {
             Self::Word | Self::Nothing => false,
@@ -53,27 +53,27 @@ impl Kind {
     }
 }
 
-/// What names there are, each kind in the order in which it is offered.
+/// Known names; each kind in the order in which it is offered.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Names<'a> {
-    /// Without their slash.
+    /// Commands without their slash.
     pub(super) commands: &'a [(&'a str, ArgKind)],
-    /// With their labels; who spoke last comes first.
+    /// Members with their labels; recent speakers come first.
     pub(super) members: &'a [String],
     pub(super) rooms: &'a [String],
     /// Announcements that ask to be acknowledged: `!3`.
     pub(super) notices: &'a [String],
 }
 
-/// What stands under the cursor.
+/// The word at the cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
-    /// What is replaced, up to the cursor.
+    /// Bytes to replace, up to the cursor.
     pub(super) range: Range<usize>,
     pub(super) kind: Kind,
 }
 
-/// What can be completed where the cursor stands. `commands` are named without their slash.
+/// Returns the word that can be completed at the cursor. `commands` have no slash.
 pub(super) fn word_at(text: &str, cursor: usize, commands: &[(&str, ArgKind)]) -> Place {
     let before = &text[..cursor];
     let start = before.rfind(char::is_whitespace).map_or(0, |at| at + width_at(before, at));
@@ -111,24 +111,24 @@ pub(super) fn word_at(text: &str, cursor: usize, commands: &[(&str, ArgKind)]) -
     running(text, start, cursor)
 }
 
-/// What a word of running text, from `start` on, can become.
+/// Returns the kind of a word of running text that begins at `start`.
 fn running(text: &str, start: usize, cursor: usize) -> Place {
     let word = &text[start..cursor];
     if let Some(at) = mention_sign(word) {
         return Place { range: start + at..cursor, kind: Kind::Mention };
     }
-    // Names begin with a letter or a digit: `(dev` may become `(development`.
+    // Names begin with a letter or a digit: `(dev` can become `(development`.
     let letters = word.find(char::is_alphanumeric).unwrap_or(word.len());
     let kind = match (letters == word.len(), word.is_empty()) {
         (true, false) => Kind::Nothing,
-        // Who is spoken to stands first.
+        // A message often begins with the name of its addressee.
         _ if starts_line(text, start) => Kind::Mention,
         _ => Kind::Word,
     };
     Place { range: start + letters..cursor, kind }
 }
 
-/// Where the mention begins that the word ends with; `mail@ann` is none.
+/// Returns the start of the mention at the end of a word; none in `mail@ann`.
 fn mention_sign(word: &str) -> Option<usize> {
     let at = word.rfind('@')?;
     (!word[..at].ends_with(char::is_alphanumeric)).then_some(at)
@@ -142,25 +142,26 @@ fn width_at(text: &str, at: usize) -> usize {
     text[at..].chars().next().map_or(0, char::len_utf8)
 }
 
-/// A completion that goes on: one of several is in the text, and the next one may take its place. Any
-/// other key ends it.
+/// Completion in progress: one of several names is in the text, and the next one may replace it.
+/// Any other key ends it.
 #[derive(Debug, Clone)]
 pub(super) struct Completion {
-    /// What is in the text now, at first what was typed.
+    /// Bytes of the current name in the text; at first of the typed word.
     range: Range<usize>,
-    /// As they are listed.
+    /// Names as they are listed.
     names: Vec<String>,
-    /// As they are put in.
+    /// Names as they are inserted.
     texts: Vec<String>,
-    /// Which one is in the text.
+    /// Index of the name in the text.
     now: Option<usize>,
 }
 
-/// A name, and how it is put in.
+/// Name, and its text to insert.
 type Offer<'a> = (&'a str, String);
 
 impl Completion {
-    /// What fits at the cursor; none if nothing does. Names that fit as well as each other keep their order.
+    /// Returns the completion at the cursor; none without a match. Equally good names keep their
+    /// order.
     pub(super) fn begin(text: &str, cursor: usize, names: &Names<'_>) -> Option<Self> {
         let place = word_at(text, cursor, names.commands);
         let typed = &text[place.range.clone()];
@@ -196,13 +197,14 @@ impl Completion {
         of(query).or_else(|| of(&latin?))
     }
 
-    /// What fits of `offers`, in the place of `range`, with that text behind it.
+    /// Returns the completion with the matches of `offers` in the place of `range`; `behind` is the
+    /// text after the cursor.
     fn of(query: &str, offers: &[Offer<'_>], range: Range<usize>, behind: &str) -> Option<Self> {
         let order = ranked(query, offers.iter().map(|(name, _)| *name));
         if order.is_empty() {
             return None;
         }
-        // A space that is there already is used, so that the cursor comes to stand behind it.
+        // An existing space is used, so that the cursor is behind it.
         let spaced = offers.iter().all(|(_, text)| text.ends_with(' '));
         let takes_space = spaced && behind.starts_with(' ');
         let ends = behind.is_empty() || takes_space;
@@ -218,18 +220,18 @@ impl Completion {
         })
     }
 
-    /// The next one, at first the best: what to replace, and with what.
+    /// Returns the next name, at first the best: the range to replace, and its text.
     pub(super) fn next(&mut self) -> (Range<usize>, String) {
         self.turn(self.now.map_or(0, |now| (now + 1) % self.texts.len()))
     }
 
-    /// The one before, at first the last.
+    /// Returns the previous name, at first the last.
     pub(super) fn back(&mut self) -> (Range<usize>, String) {
         let last = self.texts.len() - 1;
         self.turn(self.now.map_or(last, |now| now.checked_sub(1).unwrap_or(last)))
     }
 
-    /// All that fit, in their order, and which of them is in the text.
+    /// Returns all matches in their order, and the index of the one in the text.
     pub(super) fn shown(&self) -> (&[String], usize) {
         (&self.names, self.now.unwrap_or(0))
     }
@@ -243,7 +245,7 @@ impl Completion {
     }
 }
 
-/// Users of the names, each once.
+/// Returns the users of the names, each once.
 fn users(members: &[String]) -> Vec<&str> {
     let mut seen = HashSet::new();
     let users =
@@ -251,9 +253,9 @@ fn users(members: &[String]) -> Vec<&str> {
     users.filter(|user| seen.insert(*user)).collect()
 }
 
-/// Which of the names fit what was typed, best first: those that begin with it, then those that have its
-/// letters in that order. What fits equally well keeps its order; nothing typed fits all. Hangul that fits
-/// none is taken for the Latin letters on its keys.
+/// Returns the indices of the names that match, best first: names with the typed beginning, then
+/// names with its letters in that order. Equal matches keep their order; an empty query matches
+/// all. Hangul that matches none is read as the Latin letters on its keys.
 pub(super) fn fuzzy(query: &str, names: &[String]) -> Vec<usize> {
     let query: String = query.split_whitespace().collect();
     let fit = |query: &str| ranked(query, names.iter().map(String::as_str));
@@ -263,14 +265,14 @@ pub(super) fn fuzzy(query: &str, names: &[String]) -> Vec<usize> {
     }
 }
 
-/// How well a name fits; less is better.
+/// Quality of a match; less is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fit {
-    /// Begins with what was typed.
+    /// The name begins with the typed text.
     Begins,
-    /// Begins with the keys that were typed.
+    /// The name begins with the typed keys.
     BeginsByKeys,
-    /// Has them in that order, with a score.
+    /// The name has the keys in their order, with a score.
     Has(Reverse<u16>),
 }
 
@@ -282,7 +284,7 @@ fn ranked<'a>(query: &str, names: impl Iterator<Item = &'a str>) -> Vec<usize> {
     found.into_iter().map(|(_, nth)| nth).collect()
 }
 
-/// What was typed, in the forms that names are compared with.
+/// Typed text, in the forms that are compared with names.
 struct Query {
     folded: String,
     keys: Vec<char>,
@@ -291,7 +293,7 @@ struct Query {
 
 impl Query {
     fn new(typed: &str) -> Self {
-        // Case is folded before, and letters without their accents are keys of their own.
+        // Case is folded before, and accents are keys of their own.
         let mut config = Config::DEFAULT;
         config.ignore_case = false;
         config.normalize = false;
@@ -309,14 +311,15 @@ impl Query {
         if !has_in_order(&keys, &self.keys) {
             return None;
         }
-        // Letters are given one by one, since this crate's own way keeps only the first of a cluster.
+        // Letters are passed one by one: the crate's own conversion keeps only the first of a
+        // cluster.
         let (name, typed) = (Utf32Str::Unicode(&keys), Utf32Str::Unicode(&self.keys));
         self.matcher.fuzzy_match(name, typed).map(|score| Fit::Has(Reverse(score)))
     }
 }
 
-/// Whether `keys` has what was typed in that order, vowels directly behind their consonant: otherwise one
-/// syllable of Hangul would fit almost every name.
+/// Returns true if `keys` has the typed keys in their order, vowels directly behind their
+/// consonant: otherwise one syllable of Hangul would match almost every name.
 fn has_in_order(keys: &[char], typed: &[char]) -> bool {
     let mut rest = keys;
     let syllables = typed.chunk_by(|_, next| is_vowel(*next));
@@ -331,12 +334,12 @@ fn is_vowel(key: char) -> bool {
     ('ㅏ'..='ㅣ').contains(&key)
 }
 
-/// As names are compared: without case, composed.
+/// Returns a text as names are compared: composed, without case.
 fn folded(text: &str) -> String {
     text.nfd().default_case_fold().nfc().collect()
 }
 
-/// The letters and marks of a text without case, Hangul as the keys that type it.
+/// Returns the letters and marks of a text without case; Hangul as the keys that type it.
 fn keys(text: &str) -> Vec<char> {
     hangul::letters(text.nfd().default_case_fold().nfd()).collect()
 }
@@ -378,12 +381,12 @@ mod tests {
         Completion::begin(&text.replace('|', ""), cursor, &names)
     }
 
-    /// What is put in one after the other.
+    /// Texts that are inserted one after the other.
     fn texts(text: &str) -> Vec<String> {
         begin(text).map_or(Vec::new(), |completion| completion.texts)
     }
 
-    /// The text after so many turns, with `|` for the cursor.
+    /// The text after some turns, with `|` for the cursor.
     fn after(text: &str, turns: usize) -> String {
         let mut completion = begin(text).unwrap();
         let mut text = text.replace('|', "");
@@ -404,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_completed_depends_on_where_it_stands() {
+    fn kind_of_completion_depends_on_the_place() {
         for (text, expected) in [
             ("/|", Kind::Command),
             ("/jo|", Kind::Command),
@@ -488,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn who_spoke_last_comes_first_and_beginnings_before_the_rest() {
+    fn recent_speakers_and_beginnings_come_first() {
         let all = ["@bob ", "@Ann ", "@ann/ci ", "@강민 ", "@개발자 ", "@Ömer "];
         assert_eq!(texts("@|"), all);
         assert_eq!(texts("/join d|"), ["dev ", "Development "]);
@@ -518,7 +521,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_typed_with_the_korean_layout_on_is_found_where_names_are_written() {
+    fn korean_layout_still_finds_latin_names() {
         assert_eq!(texts("/ㅓㅐ|"), ["/join "]);
         assert_eq!(texts("/벼|"), ["/quit "]);
         assert_eq!(texts("/help ㅠㄷ|"), ["bell "]);
@@ -561,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn the_switcher_has_the_best_first_and_all_before_anything_is_typed() {
+    fn switcher_lists_all_and_then_the_best_match_first() {
         let rooms = names(&["ops", "dev-web", "web", "ann/ci", "weather-bot"]);
         assert_eq!(fuzzy("", &rooms), [0, 1, 2, 3, 4]);
         assert_eq!(fuzzy("  ", &rooms), [0, 1, 2, 3, 4]);

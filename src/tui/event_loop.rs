@@ -34,21 +34,22 @@ use crate::{
     presence::Snapshot,
 };
 
-/// How often the screen is drawn at most while much is said. A key is shown at once.
+/// Minimum time between two frames while many messages arrive. The effect of a key is shown at
+/// once.
 const FRAME_EVERY: Duration = Duration::from_millis(33);
-/// What little happens after a pause is shown at once as well: so much of that is saved up.
+/// Frame time that is saved up, so that a few changes after a pause are shown at once as well.
 const FRAMES_SAVED: Duration = Duration::from_millis(33 * 5);
-/// How long one who leaves waits for what was said to stand.
+/// Maximum wait for acknowledgments when the user leaves.
 const STANDS_WITHIN: Duration = Duration::from_millis(300);
 
 fn now() -> When {
     When { mono_us: os::monotonic_us(), wall_us: os::wall_us() }
 }
 
-/// Shows the screen until its user leaves.
+/// Shows the screen until the user leaves.
 ///
 /// # Errors
-/// If the terminal can't be used, or the settings are wrong.
+/// Returns an error if the terminal can't be used, or the settings are invalid.
 pub(crate) fn run(
     member: Member,
     setup: Setup,
@@ -57,10 +58,10 @@ pub(crate) fn run(
 ) -> Result<Farewell, ScreenError> {
     let mut notes = Vec::new();
     let label = setup.label.as_ref().map(Label::as_str);
-    // Without a home nothing can be kept.
+    // Without a home directory drafts can't be saved.
     let kept_at = os::screen_dir(&os::Env::from_process())
         .ok()
-        // Who only reads has no drafts.
+        // A read-only screen has no drafts.
         .filter(|_| !setup.read_only)
         .map(|screens| kept::path_of(&screens, setup.places.directory(), label));
     let kept = match &kept_at {
@@ -108,10 +109,10 @@ pub(crate) fn run(
     screen.run(inputs)
 }
 
-/// Times of the frames: after a key at once, else at a bounded rate.
+/// Times of the frames: at once after a key, otherwise at a bounded rate.
 struct Pacing {
     frame_at: Instant,
-    /// The terminal shows something older than the model has.
+    /// True if the terminal shows an older state than the model has.
     is_stale: bool,
 }
 
@@ -149,20 +150,19 @@ struct Screen {
     terminal: Terminal,
     go_on: GoOn,
     to_loop: WakeSender<Input>,
-    /// Where drafts are kept.
+    /// File of the drafts.
     kept_at: Option<PathBuf>,
-    /// Requests whose answers are waited for, and since when, monotonic microseconds.
+    /// Requests without a reply, with their start, monotonic microseconds.
     asked: HashMap<u32, (PendingRequest, u64)>,
-    /// Counters of what was said, with the model's tokens, and since when they wait, monotonic
-    /// microseconds.
+    /// Submit counters with the model's tokens and their start, monotonic microseconds.
     said: HashMap<u64, (u64, u64)>,
-    /// A pager or editor has the terminal.
+    /// True while a pager or editor has the terminal.
     is_outside: bool,
-    /// The room and the text that the editor has.
+    /// Room and text in the editor.
     editing: Option<(StreamName, String)>,
-    /// Keys that came together with the one that gave the terminal away.
+    /// Keys that arrived together with the one that gave the terminal away.
     held: Vec<Key>,
-    /// How it ends, once the terminal is here again.
+    /// End of the screen, once the terminal is back.
     ends: Option<End>,
     pacing: Pacing,
     by_terminal: bool,
@@ -173,7 +173,7 @@ struct Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // A mistake in the program does not cost what was typed.
+        // A panic does not lose drafts.
         if thread::panicking() {
             self.keep();
         }
@@ -183,7 +183,7 @@ impl Drop for Screen {
 impl Screen {
     fn run(mut self, inputs: &WakeReceiver<Input>) -> Result<Farewell, ScreenError> {
         let done = self.turn_until_end(inputs);
-        // Who is told to end has little time.
+        // A process that has to end has little time.
         self.keep();
         restore();
         self.model.tell_marks();
@@ -198,14 +198,17 @@ impl Screen {
         self.keep();
         if count > 0 {
             let count = counted(count as u64, "message");
-            let kept = if self.kept_at.is_some() { "kept as drafts" } else { "and lost" };
-            self.notes.push(format!("{count} may not have been said; {kept}"));
+            let text = match self.kept_at {
+                Some(_) => format!("{count} may not have been sent; saved with the drafts"),
+                None => format!("{count} may not have been sent, and can't be saved"),
+            };
+            self.notes.push(text);
         }
         self.member.say_good_bye();
         done.map(|end| Farewell { end, notes: std::mem::take(&mut self.notes) })
     }
 
-    /// What was said just before is on its way: a moment more, and it is no draft.
+    /// Waits a moment for acknowledgments: an acknowledged text is not a draft.
     fn wait_until_it_stands(&mut self) {
         let until = Instant::now() + STANDS_WITHIN;
         while self.member.unacked() > 0 && self.member.is_connected() {
@@ -251,7 +254,7 @@ impl Screen {
         }
     }
 
-    /// Takes what came. Returns an end if that is one.
+    /// Handles one wake. Returns an end if it is one.
     fn take(&mut self, wake: Wake<Input>) -> Result<Option<End>, ScreenError> {
         match wake {
             Wake::Item(input) => return self.take_input(input),
@@ -276,7 +279,7 @@ impl Screen {
             Wake::Event(Event::Reply(serial, result)) => self.answered(serial, result),
             Wake::Event(event) => {
                 if let Event::Ready { .. } = event {
-                    // How long there was no server is no lag.
+                    // Time without a server is not lag.
                     for (_, since_us) in self.said.values_mut() {
                         *since_us = os::monotonic_us();
                     }
@@ -321,7 +324,7 @@ impl Screen {
         Ok(None)
     }
 
-    /// Returns refused texts to where they were typed.
+    /// Returns refused texts to their rooms.
     fn put_refused_back(&mut self) {
         for counter in self.member.take_refused() {
             if let Some((token, _)) = self.said.remove(&counter) {
@@ -358,12 +361,12 @@ impl Screen {
         }
     }
 
-    /// Takes the keys that came. Once one of them gives the terminal to a program the others wait
-    /// until it is back; if none does, the next ones are read.
+    /// Handles a batch of keys. Once one of them gives the terminal to a program, the others wait
+    /// until it is back; otherwise the next batch is read.
     fn take_keys(&mut self) -> Result<(), ScreenError> {
         let mut keys = std::mem::take(&mut self.held).into_iter();
         for (nth, key) in keys.by_ref().enumerate() {
-            // Keys that come together are not drawn one by one.
+            // Keys that arrive together are not drawn one by one.
             if nth > 0 && uses_geometry(&key) {
                 self.model.set_geometry(view::geometry(&self.model));
             }
@@ -380,7 +383,7 @@ impl Screen {
         Ok(())
     }
 
-    /// Does what only a key asks for, and only between two of them.
+    /// Executes effects that need the terminal, between two keys.
     fn hand_on_the_terminal(&mut self) -> Result<(), ScreenError> {
         let mut rest = Vec::new();
         while let Some(effect) = self.model.take_effect() {
@@ -404,14 +407,14 @@ impl Screen {
         Ok(())
     }
 
-    /// The terminal is here again, and may have changed meanwhile.
+    /// Measures the terminal, which is back and may have changed.
     fn take_size(&mut self) {
         let (columns, rows) = self.terminal.measure();
         self.model.resize(columns, rows);
         self.shown_title.clear();
     }
 
-    /// A pager or editor has the terminal; the session goes on meanwhile.
+    /// Starts a pager or editor, which has the terminal; the session continues.
     fn go_outside(
         &mut self,
         work: impl FnOnce() -> Result<Option<String>, String> + Send + 'static,
@@ -474,7 +477,7 @@ impl Screen {
                 self.member.part(&room, true);
             }
             Effect::Look(room) => self.look(room.as_ref()),
-            // Somebody else has the terminal.
+            // Another program has the terminal.
             Effect::Bell | Effect::Copy(_) | Effect::Mouse(_) | Effect::Redraw
                 if self.is_outside => {}
             Effect::Bell => self.terminal.bell()?,
@@ -488,7 +491,8 @@ impl Screen {
             },
             Effect::Copy(text) => {
                 if !self.terminal.copy(&text)? {
-                    self.model.failed("that is too long for the clipboard; see it in the pager");
+                    self.model
+                        .failed("the text is too long for the clipboard; open it in the pager");
                 }
             }
             Effect::Mouse(on) => self.terminal.set_mouse(on)?,
@@ -496,7 +500,7 @@ impl Screen {
             Effect::Keep => self.keep(),
             Effect::Leave { interrupted: true } => return Ok(Some(End::Interrupted)),
             Effect::Leave { interrupted: false } => return Ok(Some(End::Quit)),
-            // Only keys ask for these (`hand_on_the_terminal`).
+            // Only keys cause these effects (`hand_on_the_terminal`).
             Effect::Page(_) | Effect::Edit { .. } | Effect::Suspend => {}
         }
         Ok(None)
@@ -510,7 +514,7 @@ impl Screen {
     fn answered(&mut self, serial: u32, result: Result<Reply, Refusal>) {
         let Some((asked, since_us)) = self.asked.remove(&serial) else { return };
         let at = now();
-        // A search takes its time.
+        // Searches are slow, so they are not counted as lag.
         if result.is_ok() && !matches!(asked, PendingRequest::Hits { .. }) {
             self.model.server.lag_us = Some(at.mono_us.saturating_sub(since_us));
         }
@@ -523,9 +527,9 @@ impl Screen {
         }
     }
 
-    /// How the server does, and who is in a room, as the presence table has it.
+    /// Looks up the state of the server and the members of a room in the presence table.
     fn look(&mut self, room: Option<&RoomName>) {
-        // Without a table, or with one that is just being written, the next look will tell.
+        // Without a table, or while it is being written, the next look follows.
         let Ok(snapshot) = Snapshot::read(&self.setup.places) else { return };
         self.model.server_is(snapshot.server);
         let Some(room) = room else { return };
@@ -554,9 +558,9 @@ impl Screen {
                 if left_out.is_empty() {
                     return;
                 }
-                format!("too much to be kept: what was typed in {}", left_out.join(", "))
+                format!("drafts are too long to save: {}", left_out.join(", "))
             }
-            Err(e) => format!("drafts can't be kept in {}: {e}", path.display()),
+            Err(e) => format!("can't save drafts ({}): {e}", path.display()),
         };
         let is_new = !self.notes.contains(&note);
         self.model.not_kept(now(), is_new.then_some(note.as_str()));
@@ -566,13 +570,13 @@ impl Screen {
     }
 }
 
-/// In programs that are built for tests a key ends the program as a mistake in it would.
+/// Returns true for the key that panics; only in builds for tests.
 fn is_panic_key(key: &crossterm::event::KeyEvent) -> bool {
     key.code == KeyCode::F(12) && std::env::var_os("MOOT_TEST_PANIC").is_some()
 }
 
-/// Returns false for keys that only type: a long text that is not pasted as one would be laid out
-/// again for each character.
+/// Returns false for keys that only type: a long text that is typed without a paste would be laid
+/// out again for each character.
 fn uses_geometry(key: &Key) -> bool {
     match key {
         Key::Key(key) => {

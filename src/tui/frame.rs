@@ -1,4 +1,4 @@
-//! What is drawn: rows of styled text, and where the cursor stands. Free of the terminal.
+//! Frames: rows of styled text, and the place of the cursor. Free of the terminal.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use super::width::width;
 /// A piece of a row in one style.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Span {
-    /// Safe to show; no line ends, no tabs.
+    /// Text that is safe to show, without line ends and tabs.
     pub(super) text: String,
     pub(super) style: Style,
-    /// Where a click leads.
+    /// Target of a click.
     pub(super) link: Option<Arc<str>>,
 }
 
@@ -23,7 +23,7 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// A row of one piece.
+    /// Returns a row of one piece.
     pub(super) fn of(text: impl Into<String>, style: Style) -> Self {
         let mut row = Self::default();
         row.push(text, style);
@@ -35,12 +35,12 @@ impl Row {
         self.spans.push(Span { text: text.into(), style, link: None });
     }
 
-    /// Columns that it takes.
+    /// Returns the columns of the row.
     pub(super) fn width(&self) -> usize {
         self.spans.iter().map(|span| width(&span.text)).sum()
     }
 
-    /// Without styles.
+    /// Returns the text without styles.
     #[cfg(test)]
     pub(super) fn text(&self) -> String {
         self.spans.iter().map(|span| span.text.as_str()).collect()
@@ -50,7 +50,7 @@ impl Row {
 /// A whole screen.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Frame {
-    /// From the top; no more than the screen has, none wider than it.
+    /// Rows from the top; no more than the screen has, none wider than it.
     pub(super) rows: Vec<Row>,
     /// Column and row of the cursor; none: hidden.
     pub(super) cursor: Option<(u16, u16)>,

@@ -1,29 +1,29 @@
-//! What stands on the same key: the Korean layout (2-beolsik) and the Latin one.
+//! Letters on the same key: the Korean layout (2-beolsik) and the Latin one.
 //!
-//! Who writes Korean and presses Alt-A, or types a command without switching the layout first, sends
-//! Hangul; what was meant is known, as each letter has its place on the keyboard.
+//! A user who presses Alt-A or types a command with the Korean layout on sends Hangul. The intended
+//! key is known, as each letter has its place on the keyboard.
 
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::scripts::is_hangul;
 
-/// The letters that have a key, and the Latin ones on it; with Shift those behind the space.
+/// Letters that have a key; those behind the space need Shift.
 const LETTERS: &str = "ㅂㅈㄷㄱㅅㅛㅕㅑㅐㅔㅁㄴㅇㄹㅎㅗㅓㅏㅣㅋㅌㅊㅍㅠㅜㅡ ㅃㅉㄸㄲㅆㅒㅖ";
 const LATIN: &str = "qwertyuiopasdfghjklzxcvbnm QWERTOP";
 
-/// Initial consonants of a syllable, vowels, final consonants: in the order in which Unicode composes
-/// syllables of them (chapter 3.12), each as the letters that type it.
+/// Initial consonants of a syllable, vowels, final consonants: in the order in which Unicode
+/// composes syllables (chapter 3.12), each as the letters that type it.
 const INITIALS: &str = "ㄱ ㄲ ㄴ ㄷ ㄸ ㄹ ㅁ ㅂ ㅃ ㅅ ㅆ ㅇ ㅈ ㅉ ㅊ ㅋ ㅌ ㅍ ㅎ";
 const VOWELS: &str = "ㅏ ㅐ ㅑ ㅒ ㅓ ㅔ ㅕ ㅖ ㅗ ㅗㅏ ㅗㅐ ㅗㅣ ㅛ ㅜ ㅜㅓ ㅜㅔ ㅜㅣ ㅠ ㅡ ㅡㅣ ㅣ";
 const FINALS: &str = "ㄱ ㄲ ㄱㅅ ㄴ ㄴㅈ ㄴㅎ ㄷ ㄹ ㄹㄱ ㄹㅁ ㄹㅂ ㄹㅅ ㄹㅌ ㄹㅍ ㄹㅎ ㅁ ㅂ ㅂㅅ ㅅ ㅆ ㅇ ㅈ ㅊ ㅋ ㅌ ㅍ ㅎ";
 const PARTS: [(&str, char); 3] =
     [(INITIALS, '\u{1100}'), (VOWELS, '\u{1161}'), (FINALS, '\u{11a8}')];
 
-/// A text as the letters that type it, Hangul taken apart: `값이` as `ㄱㅏㅂㅅㅇㅣ`.
+/// Returns a text as the letters that type it, with Hangul decomposed: `값이` as `ㄱㅏㅂㅅㅇㅣ`.
 pub(super) fn letters(text: impl Iterator<Item = char>) -> impl Iterator<Item = char> {
     text.flat_map(|c| {
         let mut letters = Vec::with_capacity(4);
-        // Letters that stand alone are the same parts of syllables by compatibility.
+        // By compatibility, single letters are the same parts of syllables.
         let parts = is_hangul(c).then(|| std::iter::once(c).nfkd());
         for part in parts.into_iter().flatten() {
             match typed(part) {
@@ -38,9 +38,9 @@ pub(super) fn letters(text: impl Iterator<Item = char>) -> impl Iterator<Item = 
     })
 }
 
-/// What types a part of a syllable.
+/// Returns the letters that type a part of a syllable.
 fn typed(part: char) -> Option<&'static str> {
-    // Alone, these two of the final consonants are initial ones of long ago.
+    // Two final consonants decompose to historic initial ones.
     match part {
         '\u{111a}' => return Some("ㄹㅎ"),
         '\u{1121}' => return Some("ㅂㅅ"),
@@ -52,7 +52,7 @@ fn typed(part: char) -> Option<&'static str> {
     })
 }
 
-/// The Latin letter on the key that sends this letter of Hangul.
+/// Returns the Latin letter on the key of a Hangul letter.
 pub(super) fn latin_key(c: char) -> Option<char> {
     LETTERS
         .chars()
@@ -61,7 +61,7 @@ pub(super) fn latin_key(c: char) -> Option<char> {
         .map(|(_, key)| key)
 }
 
-/// The Latin keys of a word typed with the Korean layout on; none if there is no Hangul in it.
+/// Returns the Latin keys of a word typed with the Korean layout on; none if it has no Hangul.
 pub(super) fn latin_keys(word: &str) -> Option<String> {
     let mut found = false;
     let latin = |letter| {
@@ -73,7 +73,7 @@ pub(super) fn latin_keys(word: &str) -> Option<String> {
     found.then_some(keys)
 }
 
-/// Whether a word is this name in ASCII, on either layout and in any case.
+/// Returns true if a word is this ASCII name, on either layout and in any case.
 pub(super) fn types(word: &str, name: &str) -> bool {
     let is_name = |keys: &str| keys.eq_ignore_ascii_case(name);
     is_name(word) || latin_keys(word).is_some_and(|keys| is_name(&keys))

@@ -1,4 +1,4 @@
-//! What the screen keeps between two runs: drafts, and what was set for a room or against somebody.
+//! Saved state of the screen: drafts, and settings of rooms and of ignored users.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,67 +13,68 @@ use serde::{Deserialize, Serialize};
 
 use crate::os;
 
-/// Rooms whose drafts are kept.
+/// Maximum number of rooms with a saved draft.
 const DRAFTS_MAX: usize = 256;
-/// Bytes of one room.
+/// Maximum bytes of a draft.
 const DRAFT_BYTES_MAX: usize = 1024 * 1024;
-/// Bytes of all of them.
+/// Maximum bytes of all drafts.
 const DRAFTS_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Bytes of a file that is read: drafts as JSON (a control character takes six bytes), and the rest.
+/// Maximum bytes of the file: drafts as JSON (a control character takes six bytes), and the rest.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// How often another screen is waited for that is just saving, and how long each time.
+/// Number of waits for another screen that is saving, and the length of each.
 const LOCK_TRIES: u32 = 40;
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
-/// What is kept, by the name of the room (or whatever else the screen calls it).
+/// Saved state, by the name of the room (or another key of the screen).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Kept {
-    /// What was typed and not sent.
+    /// Texts that were typed and not sent.
     pub(super) drafts: BTreeMap<String, String>,
-    /// What was sent and does not stand, the oldest first. Never a part of the draft: a text and a command
-    /// that are put together would be said as one.
+    /// Texts that were sent and not acknowledged, the oldest first. They are never a part of the
+    /// draft: a text and a command would be sent as one message.
     pub(super) unsaid: BTreeMap<String, Vec<String>>,
-    /// When the bell rings, where it was set.
+    /// Rooms with a setting of the bell.
     pub(super) bell: BTreeMap<String, String>,
-    /// When the desktop notifies, where it was set.
+    /// Rooms with a setting of desktop notifications.
     pub(super) notify: BTreeMap<String, String>,
-    /// Whose messages are not shown.
+    /// Handles whose messages are hidden.
     pub(super) ignored: BTreeSet<String>,
 }
 
-/// Names of what this screen changed, set or taken away. All else is left to the user's other screens.
+/// Names whose values this screen set or removed. All others belong to the user's other screens.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Touched {
-    /// Of [`Kept::drafts`] and [`Kept::unsaid`].
+    /// Names of [`Kept::drafts`] and [`Kept::unsaid`].
     pub(super) drafts: BTreeSet<String>,
-    /// Of [`Kept::bell`].
+    /// Names of [`Kept::bell`].
     pub(super) bell: BTreeSet<String>,
-    /// Of [`Kept::notify`].
+    /// Names of [`Kept::notify`].
     pub(super) notify: BTreeSet<String>,
-    /// Of [`Kept::ignored`].
+    /// Names of [`Kept::ignored`].
     pub(super) ignored: BTreeSet<String>,
 }
 
-/// Where it is kept for a member of that label at the server of that directory, within the directory of
-/// all screens ([`os::screen_dir`]).
+/// Returns the file for a member with that label at the server of that directory, within the
+/// directory of all screens ([`os::screen_dir`]).
 pub(super) fn path_of(screens: &Path, server: &Path, label: Option<&str>) -> PathBuf {
     let server = server.as_os_str().as_encoded_bytes();
-    // Neither of them has a zero byte.
+    // Neither of the two contains a zero byte.
     let all = [server, b"\0", label.unwrap_or_default().as_bytes()].concat();
     screens.join(format!("{:016x}.json", fnv1a(&all)))
 }
 
-/// FNV-1a of 64 bits: the same in every version of the program, and only this user chooses what goes in.
+/// Returns the 64-bit FNV-1a hash: the same in every version of the program, and only this user
+/// chooses its input.
 fn fnv1a(bytes: &[u8]) -> u64 {
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
-/// What was kept there; and what is to be said to the user, if something could not be read. What is damaged
-/// is put aside.
+/// Returns the saved state, and a warning for the user if it could not be read. A damaged file is
+/// moved aside.
 pub(super) fn load(path: &Path) -> (Kept, Option<String>) {
-    // Nothing is put aside in a directory of another user.
+    // Nothing is moved in a directory of another user.
     let dir = path.parent().unwrap_or(path);
     let why = match os::check_private_dir(dir).and_then(|()| read(path)) {
         Ok(kept) => return (kept, None),
@@ -83,25 +84,30 @@ pub(super) fn load(path: &Path) -> (Kept, Option<String>) {
         io::ErrorKind::InvalidData => {
             let aside = path.with_extension("bad");
             match fs::rename(path, &aside) {
-                Ok(()) => format!("it is damaged, and was put aside as {}: {why}", aside.display()),
-                Err(e) => format!("it is damaged ({why}), and can't be put aside: {e}"),
+                Ok(()) => {
+                    format!("the file is damaged and was renamed to {}: {why}", aside.display())
+                }
+                Err(e) => format!("the file is damaged ({why}) and can't be renamed: {e}"),
             }
         }
         _ => why.to_string(),
     };
-    (Kept::default(), Some(format!("drafts and settings of rooms, {}: {note}", path.display())))
+    (
+        Kept::default(),
+        Some(format!("can't read drafts and room settings ({}): {note}", path.display())),
+    )
 }
 
-/// Keeps what this screen touched; all else stays as it is kept, so that of two screens of one user the last
-/// to save decides for each name by itself. Nothing is written if nothing changes, nothing stays if nothing
-/// is kept. What is there is whole at any time, whenever the program ends.
+/// Saves the names that this screen touched and leaves the others: of two screens of one user the
+/// last to save decides each name by itself. Nothing is written without a change, and no file is
+/// left without contents. The file is complete at any time, whenever the program ends.
 ///
-/// Returns the names of drafts that are left out, since there is no room for them. (After another screen
-/// that hangs while it saves is waited for 200 ms; then two may save at once, and what one of them touched
-/// may be as it was.)
+/// Returns the names of the drafts that are left out, because the file has no room for them. If
+/// another screen holds the lock for 200 ms, both may save at once, and one may lose a change.
 ///
 /// # Errors
-/// From the system, and then what is there stays; also if that could not be read and not be put aside.
+/// Returns an error of the system, or if the file could not be read or moved aside; the file does
+/// not change then.
 pub(super) fn save(path: &Path, kept: &Kept, touched: &Touched) -> io::Result<Vec<String>> {
     if let Some(dir) = path.parent() {
         os::make_private_dir(dir)?;
@@ -131,12 +137,13 @@ fn read(path: &Path) -> io::Result<Kept> {
     let mut bytes = Vec::new();
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is too long"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is too long"));
     }
     serde_json::from_slice(&bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
 }
 
-/// One that saves at a time. None if somebody hangs with it, or the file system has no locks.
+/// Locks the file, for one screen at a time. Returns none if another one holds the lock too long,
+/// or the file system has no locks.
 fn locked(path: &Path) -> io::Result<Option<File>> {
     let beside = path.with_extension("lock");
     let file = os::make_private(&beside)?;
@@ -154,8 +161,8 @@ fn replace(path: &Path, kept: &Kept) -> io::Result<()> {
     if *kept == Kept::default() {
         return fs::remove_file(path);
     }
-    // In a directory of this user's: there is nobody who should not guess it. What a killed one left is
-    // written over some day.
+    // The directory belongs to this user, so the name may be guessable. The file of a killed
+    // process is overwritten some day.
     let hidden = path.with_extension(format!("{}.new", std::process::id()));
     let write = || {
         let mut file = os::make_private(&hidden)?;
@@ -199,8 +206,8 @@ fn merged_map<T: Clone>(
     there
 }
 
-/// Takes out what there is no room for: what is too long for one room, then the largest, this screen's own
-/// last.
+/// Removes drafts beyond the bounds: those that are too long for one room, then the largest, this
+/// screen's own last.
 fn bounded(kept: &mut Kept, own: &BTreeSet<String>) -> Vec<String> {
     let mut sizes = BTreeMap::<&String, usize>::new();
     for (name, draft) in &kept.drafts {
@@ -248,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_comes_back_and_nothing_kept_is_no_file() {
+    fn saved_state_is_loaded_and_an_empty_one_has_no_file() {
         let (_dir, path) = place();
         assert_eq!(load(&path), (Kept::default(), None));
         let (mut kept, mut touched) = draft("ops", "두 줄\n\u{1b}");
@@ -273,7 +280,7 @@ mod tests {
         let both = load(&path).0;
         assert_eq!(both.drafts["ops"], "from one");
         assert_eq!(both.drafts["dev"], "from another");
-        // What the first sent in the meantime goes; the other's stays.
+        // A text that the first has sent meanwhile is removed; the other's is kept.
         saved(&path, &(Kept::default(), draft("ops", "").1));
         let left = load(&path).0;
         assert_eq!(
@@ -283,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_written_if_it_says_the_same() {
+    fn unchanged_state_is_not_written() {
         let (_dir, path) = place();
         saved(&path, &draft("ops", "text"));
         let compact = serde_json::to_vec(&load(&path).0).unwrap();
@@ -295,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_is_put_aside_and_said() {
+    fn damaged_file_is_renamed_and_reported() {
         let (_dir, path) = place();
         saved(&path, &draft("ops", "text"));
         for bad in ["{\"drafts\": {\"ops\": \"te", "{\"drafts\": 5}"] {
@@ -308,13 +315,13 @@ mod tests {
         fs::write(&path, "{").unwrap();
         saved(&path, &draft("ops", "text"));
         assert_eq!(load(&path).0.drafts["ops"], "text");
-        // What a later version adds is no damage.
+        // Additions of a later version are not damage.
         fs::write(&path, "{\"drafts\": {\"a\": \"b\"}, \"more\": 1}").unwrap();
         assert_eq!(load(&path).1, None);
     }
 
     #[test]
-    fn what_there_is_no_room_for_is_named_and_the_rest_is_kept() {
+    fn drafts_beyond_the_bound_are_named_and_others_saved() {
         let (_dir, path) = place();
         let (mut kept, mut touched) = draft("long", &"x".repeat(DRAFT_BYTES_MAX + 1));
         for number in 0..=DRAFTS_MAX {
@@ -323,7 +330,7 @@ mod tests {
         touched.drafts.extend(kept.drafts.keys().cloned());
         assert_eq!(saved(&path, &(kept, touched)), ["256", "long"]);
         assert_eq!(load(&path).0.drafts.len(), DRAFTS_MAX);
-        // One more: that of this screen stays.
+        // One draft more: this screen's is kept.
         assert_eq!(saved(&path, &draft("new", &"y".repeat(1_000))), ["255"]);
         assert_eq!(load(&path).0.drafts["new"].len(), 1_000);
     }
@@ -340,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn somebody_who_hangs_while_saving_holds_nobody_up_for_long() {
+    fn screen_that_hangs_while_saving_delays_others_briefly() {
         let (_dir, path) = place();
         saved(&path, &draft("ops", "text"));
         let held = locked(&path).unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! Keys and what they do.
+//! Keys and their actions.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,16 +6,16 @@ use crossterm::event::{KeyEvent, KeyEventKind};
 
 use super::{chord::Chord, editor::Edit, nearest::nearest};
 
-/// What a key does.
+/// Action of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Action {
-    /// Something in the input: moves, deletes, recalls.
+    /// Edit of the input: moves, deletes, recalls.
     Edit(Edit),
     Send,
     NewLine,
     Complete,
     CompleteBack,
-    /// Within several lines, else recalls what was sent.
+    /// Moves up a line; from the first one, recalls the previous sent text.
     Up,
     Down,
     HistoryBack,
@@ -27,7 +27,7 @@ pub(super) enum Action {
     LineDown,
     Top,
     Bottom,
-    /// The nth in the list of rooms, from 0.
+    /// Room with this number in the list, from 0.
     Room(u8),
     PreviousRoom,
     NextRoom,
@@ -35,7 +35,7 @@ pub(super) enum Action {
     PreviousUnread,
     Switch,
     Search,
-    /// Within a search.
+    /// Next hit within a search.
     SearchNewer,
     JumpUnread,
     MarkRead,
@@ -91,7 +91,7 @@ pub(super) const GROUPS: &[(&str, &[Action])] = &[
         ],
     ),
     (
-        "One message",
+        "Selected message",
         &[
             Action::SelectUp,
             Action::SelectDown,
@@ -135,7 +135,7 @@ pub(super) const GROUPS: &[(&str, &[Action])] = &[
         ],
     ),
     (
-        "Within the input",
+        "Input",
         &[
             Action::Edit(Edit::Left),
             Action::Edit(Edit::Right),
@@ -157,10 +157,10 @@ pub(super) const GROUPS: &[(&str, &[Action])] = &[
     ),
 ];
 
-/// Without these nobody gets a word or himself out.
+/// Actions without which a user could not send, leave or close anything.
 const NEEDED: [Action; 3] = [Action::Send, Action::Leave, Action::Escape];
 
-/// Its name in the settings, its keys, what the help says of it.
+/// Name of an action in the settings, its default keys, and its line in the help.
 type About = (&'static str, &'static [&'static str], &'static str);
 
 const ROOMS: [(&str, &[&str]); 10] = [
@@ -177,7 +177,7 @@ const ROOMS: [(&str, &[&str]); 10] = [
 ];
 
 impl Action {
-    /// Whether it leads to another room.
+    /// Returns true if the action leads to another room.
     pub(super) fn goes_elsewhere(self) -> bool {
         matches!(
             self,
@@ -194,12 +194,12 @@ impl Action {
         GROUPS.iter().flat_map(|(_, actions)| actions.iter().copied())
     }
 
-    /// Its name in the settings.
+    /// Returns the name in the settings.
     pub(super) fn name(self) -> &'static str {
         self.entry().0
     }
 
-    /// One line for the help.
+    /// Returns the line of the help.
     pub(super) fn about(self) -> &'static str {
         self.entry().2
     }
@@ -209,90 +209,88 @@ impl Action {
             Self::Edit(edit) => entry_of_edit(edit),
             Self::Room(n) => {
                 let (name, keys) = ROOMS[usize::from(n).min(ROOMS.len() - 1)];
-                (name, keys, "the room with that number in the list")
+                (name, keys, "go to the room with that number")
             }
-            Self::Send => ("send", &["enter"], "say it"),
-            // Windows tells Shift-Enter apart, and some terminals can be told to.
-            Self::NewLine => ("new-line", &["alt-enter", "ctrl-j", "shift-enter"], "a new line"),
-            Self::Complete => ("complete", &["tab"], "complete a name, a room, a command"),
-            Self::CompleteBack => ("complete-back", &["shift-tab"], "the completion before that"),
-            Self::Up => ("up", &["up"], "a line up; from the first one, what was sent before"),
-            Self::Down => ("down", &["down"], "a line down; from the last one, what came after"),
-            Self::HistoryBack => ("history-back", &["ctrl-p"], "what was sent before"),
-            Self::HistoryForward => ("history-forward", &["ctrl-n"], "what was sent after"),
-            Self::DeleteOrLeave => {
-                ("delete-or-leave", &["ctrl-d"], "delete a character; leave if nothing is typed")
+            Self::Send => ("send", &["enter"], "send"),
+            // Windows reports Shift-Enter as a key of its own; some terminals can be configured to.
+            Self::NewLine => {
+                ("new-line", &["alt-enter", "ctrl-j", "shift-enter"], "start a new line")
             }
-            Self::PageUp => {
-                ("page-up", &["page-up"], "a page up; older messages load by themselves")
-            }
-            Self::PageDown => ("page-down", &["page-down"], "a page down"),
-            Self::LineUp => ("line-up", &["shift-up"], "a line up"),
-            Self::LineDown => ("line-down", &["shift-down"], "a line down"),
-            Self::Top => ("top", &["ctrl-home", "alt-home"], "to the oldest that is loaded"),
-            Self::Bottom => ("bottom", &["ctrl-end", "alt-end"], "to the newest"),
-            Self::PreviousRoom => ("previous-room", &["alt-up"], "the room before in the list"),
-            Self::NextRoom => ("next-room", &["alt-down"], "the next room in the list"),
-            Self::NextUnread => {
-                ("next-unread", &["alt-a"], "the next room with unread messages, mentions first")
-            }
-            Self::PreviousUnread => {
-                ("previous-unread", &["alt-A"], "the room with unread messages before")
-            }
-            Self::Switch => ("switch", &["alt-g", "f2"], "to a room by some letters of its name"),
-            Self::Search => ("search", &["ctrl-r"], "search in the room; then, an older hit"),
-            Self::SearchNewer => ("search-newer", &["ctrl-s"], "in a search, a newer hit"),
-            Self::JumpUnread => ("jump-unread", &["alt-u"], "to where unread messages start"),
-            Self::MarkRead => ("mark-read", &["alt-r"], "all here is read"),
-            Self::MarkAllRead => ("mark-all-read", &["alt-R"], "all is read in all rooms"),
-            Self::Acknowledge => {
-                ("acknowledge", &["f8", "alt-k"], "say that you have seen the announcement")
-            }
-            Self::RoomsPanel => ("rooms-panel", &["f5"], "list of rooms on or off"),
-            Self::MembersPanel => ("members-panel", &["f6"], "members on or off"),
-            Self::Plain => ("plain", &["f7"], "bare text, for copying with the mouse"),
-            Self::SelectUp => ("select-up", &["ctrl-up"], "choose a message, upwards"),
-            Self::SelectDown => ("select-down", &["ctrl-down"], "choose a message, downwards"),
-            Self::Reply => ("reply", &["alt-q"], "reply to it, quoting it"),
-            Self::Pager => ("pager", &["alt-p"], "read it in $PAGER"),
-            Self::Copy => ("copy", &["alt-y"], "copy its text"),
+            Self::Complete => ("complete", &["tab"], "complete a name, room or command"),
+            Self::CompleteBack => ("complete-back", &["shift-tab"], "previous completion"),
+            Self::Up => ("up", &["up"], "line up; in the first line, previous sent text"),
+            Self::Down => ("down", &["down"], "line down; in the last line, next sent text"),
+            Self::HistoryBack => ("history-back", &["ctrl-p"], "previous sent text"),
+            Self::HistoryForward => ("history-forward", &["ctrl-n"], "next sent text"),
+            Self::DeleteOrLeave => (
+                "delete-or-leave",
+                &["ctrl-d"],
+                "delete a character; leave moot if nothing is typed",
+            ),
+            Self::PageUp => ("page-up", &["page-up"], "page up; older messages load automatically"),
+            Self::PageDown => ("page-down", &["page-down"], "page down"),
+            Self::LineUp => ("line-up", &["shift-up"], "line up"),
+            Self::LineDown => ("line-down", &["shift-down"], "line down"),
+            Self::Top => ("top", &["ctrl-home", "alt-home"], "oldest loaded message"),
+            Self::Bottom => ("bottom", &["ctrl-end", "alt-end"], "newest message"),
+            Self::PreviousRoom => ("previous-room", &["alt-up"], "previous room in the list"),
+            Self::NextRoom => ("next-room", &["alt-down"], "next room in the list"),
+            Self::NextUnread => ("next-unread", &["alt-a"], "next unread room, mentions first"),
+            Self::PreviousUnread => ("previous-unread", &["alt-A"], "previous unread room"),
+            Self::Switch => ("switch", &["alt-g", "f2"], "find a room or user by name"),
+            Self::Search => ("search", &["ctrl-r"], "search in this room; then, older match"),
+            Self::SearchNewer => ("search-newer", &["ctrl-s"], "newer match of a search"),
+            Self::JumpUnread => ("jump-unread", &["alt-u"], "first unread message"),
+            Self::MarkRead => ("mark-read", &["alt-r"], "mark this room as read"),
+            Self::MarkAllRead => ("mark-all-read", &["alt-R"], "mark all rooms as read"),
+            Self::Acknowledge => ("acknowledge", &["f8", "alt-k"], "acknowledge the announcement"),
+            Self::RoomsPanel => ("rooms-panel", &["f5"], "show or hide the rooms"),
+            Self::MembersPanel => ("members-panel", &["f6"], "show or hide the members"),
+            Self::Plain => ("plain", &["f7"], "plain text, for copying with the mouse"),
+            Self::SelectUp => ("select-up", &["ctrl-up"], "select the message above"),
+            Self::SelectDown => ("select-down", &["ctrl-down"], "select the message below"),
+            Self::Reply => ("reply", &["alt-q"], "reply to the selected message"),
+            Self::Pager => ("pager", &["alt-p"], "open the selected message in $PAGER"),
+            Self::Copy => ("copy", &["alt-y"], "copy the selected message"),
             Self::Editor => ("editor", &["alt-e"], "write in $EDITOR"),
-            Self::Help => ("help", &["f1"], "this help; also ? when nothing is typed"),
-            Self::Redraw => ("redraw", &["ctrl-l"], "draw everything anew"),
-            Self::Suspend => ("suspend", &["ctrl-z"], "back to the shell; fg returns"),
+            Self::Help => ("help", &["f1"], "show this help; also ? if nothing is typed"),
+            Self::Redraw => ("redraw", &["ctrl-l"], "redraw the screen"),
+            Self::Suspend => ("suspend", &["ctrl-z"], "suspend; fg in the shell resumes"),
             Self::Leave => ("leave", &["ctrl-c"], "leave moot"),
-            Self::Escape => ("escape", &["esc"], "end what is open: help, search, selection"),
+            Self::Escape => ("escape", &["esc"], "close help, search or selection"),
         }
     }
 }
 
 fn entry_of_edit(edit: Edit) -> About {
     match edit {
-        Edit::Left => ("left", &["left", "ctrl-b"], "a character left"),
-        Edit::Right => ("right", &["right", "ctrl-f"], "a character right"),
-        Edit::WordLeft => ("word-left", &["alt-b", "alt-left", "ctrl-left"], "a word left"),
-        Edit::WordRight => ("word-right", &["alt-f", "alt-right", "ctrl-right"], "a word right"),
-        Edit::Start => ("start", &["home", "ctrl-a"], "to the start of the line"),
-        Edit::End => ("end", &["end", "ctrl-e"], "to the end of the line"),
+        Edit::Left => ("left", &["left", "ctrl-b"], "character left"),
+        Edit::Right => ("right", &["right", "ctrl-f"], "character right"),
+        Edit::WordLeft => ("word-left", &["alt-b", "alt-left", "ctrl-left"], "word left"),
+        Edit::WordRight => ("word-right", &["alt-f", "alt-right", "ctrl-right"], "word right"),
+        Edit::Start => ("start", &["home", "ctrl-a"], "start of the line"),
+        Edit::End => ("end", &["end", "ctrl-e"], "end of the line"),
         Edit::DeleteBack => {
-            ("delete-back", &["backspace", "ctrl-h"], "delete the character before")
+            ("delete-back", &["backspace", "ctrl-h"], "delete the character before the cursor")
         }
-        Edit::DeleteForward => ("delete-forward", &["delete"], "delete the character under it"),
-        // Only some terminals tell Ctrl-Backspace apart; there it is what people expect.
+        Edit::DeleteForward => {
+            ("delete-forward", &["delete"], "delete the character at the cursor")
+        }
+        // Few terminals report Ctrl-Backspace as a key of its own; there it deletes a word.
         Edit::KillWordBack => (
             "kill-word-back",
             &["ctrl-w", "alt-backspace", "ctrl-backspace"],
-            "cut the word before",
+            "cut the word before the cursor",
         ),
         Edit::KillWordForward => {
-            ("kill-word-forward", &["alt-d", "ctrl-delete"], "cut the word after")
+            ("kill-word-forward", &["alt-d", "ctrl-delete"], "cut the word after the cursor")
         }
         Edit::KillToEnd => ("kill-to-end", &["ctrl-k"], "cut to the end of the line"),
         Edit::KillToStart => ("kill-to-start", &["ctrl-u"], "cut to the start of the line"),
-        Edit::Yank => ("yank", &["ctrl-y"], "put in what was cut last"),
+        Edit::Yank => ("yank", &["ctrl-y"], "paste the last cut text"),
         Edit::Transpose => ("transpose", &["ctrl-t"], "swap two characters"),
         Edit::Undo => ("undo", &["ctrl-_"], "undo"),
-        Edit::Redo => ("redo", &["alt-_"], "undo the undoing"),
+        Edit::Redo => ("redo", &["alt-_"], "redo"),
     }
 }
 
@@ -301,17 +299,17 @@ pub(crate) fn default_help() -> Vec<(&'static str, Vec<(String, &'static str)>)>
     Keys::new(&BTreeMap::new()).map(|keys| keys.help()).unwrap_or_default()
 }
 
-/// Which key does what.
+/// Keys and their actions.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
     by_chord: HashMap<Chord, Action>,
-    /// In the order in which they are written.
+    /// Chords in the order in which they are written.
     by_action: HashMap<Action, Vec<Chord>>,
 }
 
 impl Keys {
-    /// The defaults, but for the actions that `given` names: these have the keys that it gives them, and
-    /// take them from whoever has them by default.
+    /// Returns the default keys, except for the actions in `given`: these have the given keys, and
+    /// take them from other actions that have them by default.
     pub(super) fn new(given: &BTreeMap<String, Vec<String>>) -> Result<Self, String> {
         let mut keys = Self { by_chord: HashMap::new(), by_action: HashMap::new() };
         for (name, written) in given {
@@ -336,21 +334,21 @@ impl Keys {
         }
         match NEEDED.into_iter().find(|action| keys.shown(*action).is_empty()) {
             Some(action) if given.contains_key(action.name()) => {
-                Err(format!("keys.{}: it needs a key", action.name()))
+                Err(format!("keys.{}: no key; this action needs one", action.name()))
             }
             Some(action) => Err(keys.all_taken(action)),
             None => Ok(keys),
         }
     }
 
-    /// Who has the keys of an action that has none left.
+    /// Returns the error for an action whose keys were all taken, with the actions that have them.
     fn all_taken(&self, action: Action) -> String {
         let taken = action.entry().1.iter().filter_map(|written| {
             let other = self.by_chord.get(&Chord::parse(written).ok()?)?;
             Some(format!("keys.{} has taken {written:?}", other.name()))
         });
         let taken = taken.collect::<Vec<_>>().join(", ");
-        format!("keys.{}: it needs a key, and {taken}", action.name())
+        format!("keys.{}: no key; this action needs one ({taken})", action.name())
     }
 
     fn bind(&mut self, chord: Chord, action: Action) {
@@ -359,7 +357,7 @@ impl Keys {
         }
     }
 
-    /// What a key does; to be asked before what it types.
+    /// Returns the action of a key; checked before the character that it types.
     pub(super) fn action(&self, key: &KeyEvent) -> Option<Action> {
         if key.kind == KeyEventKind::Release {
             return None;
@@ -369,20 +367,20 @@ impl Keys {
         self.by_chord.get(&chord).or_else(plainer).copied()
     }
 
-    /// The first key of an action, as people write it: `Alt-A`; empty if it has none.
+    /// Returns the first key of an action, as people write it: `Alt-A`; empty if it has none.
     pub(super) fn shown(&self, action: Action) -> String {
         let first = self.by_action.get(&action).and_then(|chords| chords.first());
         first.map_or_else(String::new, |chord| chord.shown())
     }
 
-    /// All keys of an action: `Alt-G, F2`.
+    /// Returns all keys of an action: `Alt-G, F2`.
     fn shown_all(&self, action: Action) -> String {
         let chords = self.by_action.get(&action).map_or(&[][..], Vec::as_slice);
         chords.iter().map(|chord| chord.shown()).collect::<Vec<_>>().join(", ")
     }
 
-    /// The help: headings, and under each the keys with what they do. Actions without keys are left out,
-    /// and the rooms' numbers take one line.
+    /// Returns the help: headings, and under each the keys with their actions. Actions without keys
+    /// are left out, and the numbers of the rooms take one line.
     pub(super) fn help(&self) -> Vec<(&'static str, Vec<(String, &'static str)>)> {
         let line = |action: &Action| {
             let keys = match action {
@@ -411,10 +409,10 @@ fn action_of(name: &str) -> Result<Action, String> {
     }
     let names = || Action::all().map(Action::name);
     Err(match nearest(name, names()) {
-        Some(near) => format!("keys.{name}: there is no such action; did you mean {near}?"),
+        Some(near) => format!("keys.{name}: unknown action; did you mean {near}?"),
         None => {
             let names = names().collect::<Vec<_>>().join(", ");
-            format!("keys.{name}: there is no such action; there are {names}")
+            format!("keys.{name}: unknown action; actions are {names}")
         }
     })
 }
@@ -473,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn what_terminals_send() {
+    fn keys_of_terminals_have_their_actions() {
         let keys = defaults();
         for (code, held, action) in [
             (KeyCode::Enter, NONE, "send"),
@@ -512,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn caps_lock_is_no_other_key_where_there_is_none() {
+    fn caps_lock_falls_back_to_the_plain_key() {
         let keys = defaults();
         assert_eq!(does(&keys, KeyCode::Char('K'), ALT | SHIFT), Some("acknowledge"));
         assert_eq!(does(&keys, KeyCode::Char('R'), ALT | SHIFT), Some("mark-all-read"));
@@ -536,7 +534,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_let_go_does_nothing_and_one_that_repeats_does_it_again() {
+    fn key_release_does_nothing_and_key_repeat_acts_again() {
         let event = |kind| KeyEvent::new_with_kind(KeyCode::Enter, NONE, kind);
         assert_eq!(defaults().action(&event(KeyEventKind::Release)), None);
         assert_eq!(defaults().action(&event(KeyEventKind::Repeat)), Some(Action::Send));
@@ -554,7 +552,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_given_keys_is_named() {
+    fn error_in_given_keys_is_named() {
         let said = |name: &str, key: &str, words: &[&str]| {
             let error = with(&[(name, &[key])]).unwrap_err();
             for word in words {
@@ -562,14 +560,14 @@ mod tests {
             }
         };
         said("serach", "f9", &["keys.serach", "did you mean search?"]);
-        said("frobnicate", "f9", &["there are send, new-line"]);
+        said("frobnicate", "f9", &["actions are send, new-line"]);
         said("search", "ctrl-pageup", &["keys.search", "ctrl-pageup", "page-up"]);
         said("search", "hyper-x", &["hyper-x", "f1 to f24"]);
         said("search", "", &["keys.search"]);
         said("search", "ctrl-", &["keys.search", "ctrl-"]);
         said("search", "f25", &["f25"]);
-        said("search", "x", &["would be typed no more"]);
-        said("search", "shift-x", &["would be typed no more"]);
+        said("search", "x", &["plain character"]);
+        said("search", "shift-x", &["plain character"]);
         said("search", "ctrl-i", &["tab"]);
         said("search", "ctrl-m", &["enter"]);
         said("search", "alt-[", &["other keys"]);
@@ -580,7 +578,10 @@ mod tests {
             assert!(with(&[(needed, &[])]).unwrap_err().contains(needed));
         }
         let taken = with(&[("switch", &["enter"])]).unwrap_err();
-        assert_eq!(taken, "keys.send: it needs a key, and keys.switch has taken \"enter\"");
+        assert_eq!(
+            taken,
+            "keys.send: no key; this action needs one (keys.switch has taken \"enter\")"
+        );
     }
 
     #[test]
@@ -603,7 +604,7 @@ mod tests {
     }
 
     #[test]
-    fn the_help_has_one_line_for_the_rooms_and_none_for_what_has_no_key() {
+    fn help_has_one_line_for_rooms_and_none_for_unbound_actions() {
         let keys = with(&[("plain", &[])]).unwrap();
         let help = keys.help();
         let lines: Vec<_> = help.iter().flat_map(|(_, lines)| lines).collect();

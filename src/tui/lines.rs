@@ -1,4 +1,4 @@
-//! The rows of one line of a room.
+//! Rows of one line of a room.
 
 use std::borrow::Cow;
 
@@ -19,26 +19,27 @@ use crate::{
     },
 };
 
-/// Columns from which on names have a column of their own.
+/// Minimum columns for names in a column of their own.
 const NAMES_FROM: usize = 60;
 /// Columns of that column.
 const NAME_COLUMNS: usize = 12;
-/// Columns from which on there is a time before each line.
+/// Minimum columns for a time before each line.
 const TIMES_FROM: usize = 24;
-/// Columns of a name within a line.
+/// Maximum columns of a name within a line.
 const INLINE_NAME_COLUMNS: usize = 20;
-/// Columns that further rows of a text are moved in by.
+/// Indentation of the further rows of a text, in columns.
 const INDENT: usize = 2;
-/// Columns that a text has at least behind its name; else it begins below it.
+/// Minimum columns of a text behind its name; with fewer it begins below the name.
 const TEXT_COLUMNS_MIN: usize = 6;
-/// Rows of a text that are shown at most, and how many if there are more.
+/// Rows of a text that are shown at most, and the rows that are shown of a longer one.
 const ROWS_MAX: usize = 40;
 const ROWS_FOLDED: usize = 30;
-/// Stands before what mentions this name. A shape, so that it is seen without colour as well.
+/// Mark before a message that mentions this name. It is a shape, so that it shows without color as
+/// well.
 const MENTION_MARK: &str = "▌";
 
-/// Rows of one line of a room: before it the day if it is another one than before, and where unread
-/// starts. None for what is not shown.
+/// Returns the rows of one line of a room, below the date if that changes, and below the line where
+/// unread messages start. Hidden lines have none.
 pub(in crate::tui) fn line_rows(
     look: &Look,
     room: &Room,
@@ -64,7 +65,7 @@ pub(in crate::tui) fn line_rows(
     rows
 }
 
-/// Rows of a text that was sent and does not stand yet.
+/// Returns the rows of a text that was sent and is not acknowledged yet.
 pub(in crate::tui) fn pending_rows(
     look: &Look,
     me: &str,
@@ -74,7 +75,7 @@ pub(in crate::tui) fn pending_rows(
 ) -> Vec<Row> {
     let shape = Shape::of(look, columns.max(1));
     let style = look.paint.style(Role::Pending);
-    let tail = if waits { " (waits for the server)" } else { "" };
+    let tail = if waits { " (waiting for the server)" } else { "" };
     let said = Spoken {
         name: me,
         name_style: style,
@@ -94,7 +95,7 @@ fn is_hidden(look: &Look, line: &Line) -> bool {
     matches!(line, Line::Moves(_)) && (look.hide_moves || look.plain)
 }
 
-// What stands above a line.
+// Rows above a line.
 
 fn heads(look: &Look, room: &Room, index: usize, columns: usize) -> Vec<Row> {
     let mut rows = Vec::new();
@@ -115,7 +116,7 @@ fn heads(look: &Look, room: &Room, index: usize, columns: usize) -> Vec<Row> {
     rows
 }
 
-/// Says that nothing was said before.
+/// Returns the row that marks the beginning of the history.
 pub(in crate::tui) fn beginning_row(look: &Look, room: &Room, columns: usize) -> Row {
     centred(&format!("beginning of {}", room.title()), dim(look), columns)
 }
@@ -134,7 +135,7 @@ fn marker_row(look: &Look, columns: usize) -> Row {
     Row::of(text, look.paint.style(Role::Marker))
 }
 
-/// The same line as [`Room::first_unread`] finds, without looking at all lines.
+/// Returns true for the line that [`Room::first_unread`] finds, without a search through all lines.
 fn is_first_unread(room: &Room, index: usize) -> bool {
     let is_unread = |said: &Said| said.seq > room.marks.marker && !said.own;
     if !room.marks.are_known {
@@ -161,19 +162,19 @@ fn date(look: &Look, line: &Line) -> Date {
 
 // Times and names in front of texts.
 
-/// What stands at the left edge.
+/// Mark at the left edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mark {
     None,
     Mention,
 }
 
-/// How a line is laid out.
+/// Layout of a line.
 struct Shape {
     columns: usize,
-    /// Columns of the time; none: there is none.
+    /// Columns of the time; 0: no time.
     time: usize,
-    /// Columns of the names' own column; none: they stand in the text.
+    /// Columns of the names' own column; 0: names are in the text.
     names: usize,
     /// Columns before further rows of a text.
     indent: usize,
@@ -195,7 +196,7 @@ impl Shape {
         Self { columns, time, names, indent }
     }
 
-    /// The mark, the time (none: it is still to come) and a name or a sign.
+    /// Returns the mark, the time (none: not known yet) and a name or a sign.
     fn lead(&self, look: &Look, at: Option<i64>, mark: Mark, name: &str, style: Style) -> Row {
         let mut row = Row::default();
         if self.indent > 0 {
@@ -222,7 +223,7 @@ impl Shape {
         width::cut(name, INLINE_NAME_COLUMNS.min(self.columns / 3).max(1))
     }
 
-    /// Columns of the first row of a text behind a lead, and of those after it.
+    /// Returns the columns of the first row of a text behind a lead, and of the rows after it.
     fn text_columns(&self, lead: usize) -> (usize, usize) {
         let rest = self.columns - self.indent;
         let first = self.columns.saturating_sub(lead);
@@ -267,7 +268,8 @@ fn time(look: &Look, wall_us: i64) -> String {
     strtime::format(&look.time_format, &zoned(look, wall_us)).unwrap_or_default()
 }
 
-/// Columns of times: those of a late one, since `9:05` should not move what stands behind it.
+/// Returns the columns of the longest time: a short one, `9:05`, should not move the text behind
+/// it.
 fn time_columns(look: &Look) -> usize {
     const LATE_US: i64 = 1_795_388_338_000_000;
     width::width(&time(look, LATE_US))
@@ -275,13 +277,13 @@ fn time_columns(look: &Look) -> usize {
 
 // Messages.
 
-/// What somebody says, or wants to say.
+/// A text with its sender, sent or pending.
 struct Spoken<'a> {
     name: &'a str,
     name_style: Style,
     text: &'a str,
     style: Style,
-    /// Said behind the text.
+    /// Text behind the message.
     tail: &'a str,
     mark: Mark,
 }
@@ -323,7 +325,7 @@ fn spoken_rows(look: &Look, shape: &Shape, said: &Spoken<'_>, at: Option<i64>) -
         lead.push(shape.inline_name(said.name), said.name_style);
         lead.push(" ", Style::default());
     } else if look.plain {
-        // The whole name, as in a letter.
+        // The whole name comes before the text.
         lead.push(format!("{}: ", said.name), said.name_style);
     }
     let (first, rest) = shape.text_columns(lead.width());
@@ -353,7 +355,7 @@ fn text_rows(look: &Look, safe: &str, first: usize, rest: usize, base: Style) ->
     rows
 }
 
-/// Puts a word behind the last row, or below it if it does not fit.
+/// Adds a word behind the last row, or below it if it does not fit.
 fn push_tail(rows: &mut Vec<Row>, tail: &str, style: Style, (columns, rest): (usize, usize)) {
     let wide = width::width(tail);
     match rows.last_mut() {
@@ -362,11 +364,11 @@ fn push_tail(rows: &mut Vec<Row>, tail: &str, style: Style, (columns, rest): (us
     }
 }
 
-/// A long text gives way to what others say.
+/// Folds a long text, to leave room for other messages.
 fn fold(look: &Look, shape: &Shape, rows: &mut Vec<Row>) {
     let more = rows.len() - ROWS_FOLDED;
     rows.truncate(ROWS_FOLDED);
-    let text = format!("… {more} more rows: choose the message to read them");
+    let text = format!("… {more} more rows; select the message to read them");
     let mut row = Row::of(" ".repeat(shape.indent), Style::default());
     row.push(text, dim(look));
     rows.push(fit(row, shape.columns));
@@ -411,7 +413,7 @@ fn note_rows(look: &Look, shape: &Shape, note: &Note) -> Vec<Row> {
     shape.assemble(lead, texts)
 }
 
-/// What is missing goes from edge to edge, so that nobody reads over it.
+/// Returns the rows of a gap, from edge to edge, so that readers notice it.
 fn gap_rows(look: &Look, safe: &str, columns: usize) -> Vec<Row> {
     let style = look.paint.style(Role::Error);
     let text = format!("── {safe} ──");
@@ -470,8 +472,8 @@ mod tests {
     }
 
     #[test]
-    fn the_marker_stands_where_the_room_says_that_unread_starts() {
-        // The window may begin further down than unread does; then there is none.
+    fn marker_is_where_unread_messages_start() {
+        // Unread messages may start before the window; then the line is hidden.
         for first in [1, 5] {
             let mut screen = Screen::new();
             for seq in first..=9_u64 {
@@ -517,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn notes_and_gaps_are_seen_without_colour() {
+    fn notes_and_gaps_show_without_color() {
         let mut screen = Screen::new();
         let room = &mut screen.model.rooms[0];
         room.note(0, NoteKind::Info, "ann set the topic");
@@ -551,7 +553,7 @@ mod tests {
     }
 
     #[test]
-    fn what_commands_a_terminal_is_shown_and_not_obeyed() {
+    fn terminal_commands_in_texts_are_shown_and_not_executed() {
         let mut screen = Screen::new();
         screen.say("ann", "a\u{1b}[2Jb\u{202e}c");
         assert_eq!(rows(&screen, 0, 60)[1], " 09:00          ann a\\u{1b}[2Jb\\u{202e}c");

@@ -6,9 +6,9 @@ use linkify::{Link, LinkFinder, LinkKind};
 
 use super::scripts::{is_east_asian, is_wide_punctuation};
 
-/// Schemes of addresses that become links. No others: a click must not start any program there is.
+/// Schemes of addresses that become links. No others: a click must not start an arbitrary program.
 const SCHEMES: [&str; 5] = ["http", "https", "ftp", "file", "mailto"];
-/// What Korean puts directly behind a noun. Only those that are seen behind an address.
+/// Korean particles that follow a noun without a space; only those that occur behind an address.
 const PARTICLES: [&str; 34] = [
     "가",
     "과",
@@ -46,13 +46,13 @@ const PARTICLES: [&str; 34] = [
     "한테",
 ];
 
-/// Where a text has addresses that a click may open, in order.
+/// Returns the addresses in a text that a click may open, in order.
 pub(super) fn links(text: &str) -> Vec<Range<usize>> {
     if !text.contains(':') {
         return Vec::new();
     }
-    // Behind a port or a numeric host a particle hides the whole address from the finder that knows
-    // hosts in other scripts (`http://127.0.0.1:80에서`); the other one sees it.
+    // Behind a port or a numeric host a particle hides the whole address from the finder that
+    // supports hosts in other scripts (`http://127.0.0.1:80에서`); the other finder sees it.
     let mut found = links_of(text, true);
     let known = found.clone();
     let is_known = |link: &Range<usize>| {
@@ -61,7 +61,7 @@ pub(super) fn links(text: &str) -> Vec<Range<usize>> {
     };
     found.extend(links_of(text, false).into_iter().filter(|link| !is_known(link)));
     found.sort_by_key(|link| link.start);
-    // An address of mail may be found within another one, and begin where that ends.
+    // A mail address may be found within another address, and begin at its end.
     let mut end = 0;
     found.retain(|link| {
         let is_behind = link.start >= end;
@@ -80,7 +80,7 @@ fn links_of(text: &str, other_scripts: bool) -> Vec<Range<usize>> {
     links.map(|link| link.start..link.start + address_bytes(&text[link])).collect()
 }
 
-/// The range of a link if it has one of our schemes.
+/// Returns the range of a link with an allowed scheme.
 fn address(text: &str, link: &Link<'_>) -> Option<Range<usize>> {
     let lead = match link.kind() {
         LinkKind::Email => "mailto:".len(),
@@ -93,9 +93,9 @@ fn address(text: &str, link: &Link<'_>) -> Option<Range<usize>> {
     (ours && begins).then_some(start..link.end())
 }
 
-/// Bytes of an address without the words that follow it directly: Korean particles, Chinese and
-/// Japanese sentences. They are told apart by what stands before them: a path may well be spelled
-/// in Hangul, but a part of it begins so.
+/// Returns the bytes of an address without the words that follow it directly: Korean particles,
+/// Chinese and Japanese sentences. The part before them decides: a path in Hangul begins with
+/// Hangul.
 fn address_bytes(address: &str) -> usize {
     let host = address.find(':').map_or(0, |at| at + 1);
     let host = host + (address.len() - host - address[host..].trim_start_matches('/').len());
@@ -105,7 +105,8 @@ fn address_bytes(address: &str) -> usize {
     address.trim_end_matches(['.', ',', ';', ':', '!', '?', '*', '\'', '(', '[', '{']).len()
 }
 
-/// Where a host has ended before the address does: behind a top level or a port in ASCII.
+/// Returns the end of a host that ends before the address: behind a top-level domain or a port in
+/// ASCII.
 fn host_end(address: &str, host: usize) -> Option<usize> {
     let label = host + address[host..].rfind(['.', ':', '@']).map_or(0, |at| at + 1);
     let end = label + address[label..].find(is_east_asian)?;
@@ -124,7 +125,7 @@ fn path_end(address: &str, path: usize) -> Option<usize> {
             if !part || PARTICLES.contains(&rest) {
                 return Some(path + at);
             }
-            // Spelled in that script: where it ends can't be told any more, but for punctuation.
+            // The address is spelled in that script, so only punctuation can end it.
             return rest.find(is_wide_punctuation).map(|end| path + at + end);
         }
         before = Some(c);
@@ -132,7 +133,7 @@ fn path_end(address: &str, path: usize) -> Option<usize> {
     None
 }
 
-/// An address as terminals take it: ASCII.
+/// Returns an address in ASCII, as terminals expect it.
 pub(super) fn target(address: &str) -> Arc<str> {
     if address.is_ascii() {
         return address.into();

@@ -1,9 +1,9 @@
-//! The screen of `moot join` on a terminal: rooms, messages, an input; what a person lives in.
+//! The screen of `moot join` on a terminal: rooms, messages, an input.
 //!
-//! The `model` takes keys and events, and says what is to be done; the `view` makes rows of it;
-//! neither does I/O or knows the time. `terminal` is the only one that touches the terminal. The
-//! `event_loop` connects them and the session, on one thread: another one reads keys
-//! (`terminal::read_keys`), and waits while a pager or an editor has the terminal.
+//! The `model` takes keys and events, and returns effects; the `view` makes rows of it; neither
+//! does I/O or reads the time. Only `terminal` writes to the terminal. The `event_loop` connects
+//! them and the session, on one thread: another thread reads keys (`terminal::read_keys`), and
+//! waits while a pager or an editor has the terminal.
 
 mod cells;
 mod chord;

@@ -1,4 +1,4 @@
-//! Who came and went, in as few words as say it.
+//! Short lists of the members that joined and left.
 
 use std::fmt::Write as _;
 
@@ -7,10 +7,10 @@ use crate::{
     tui::scrollback::{Move, Moves},
 };
 
-/// Names of one kind of move that are written out.
+/// Maximum number of names of one kind of move.
 const NAMES_MAX: usize = 5;
 
-/// What became of a name in the end.
+/// Result of all moves of one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Came,
@@ -19,7 +19,7 @@ enum End {
     WentAndCame,
 }
 
-/// `→ ann, bob joined · ← cid left (killed)`: each name once.
+/// Returns `→ ann, bob joined · ← cid left (killed)`: each name once.
 pub(super) fn text(moves: &Moves) -> String {
     let mut groups: Vec<(End, Vec<&str>)> = Vec::new();
     for (name, end) in ends(moves) {
@@ -36,7 +36,7 @@ pub(super) fn text(moves: &Moves) -> String {
     said.join(" · ")
 }
 
-/// Names in the order in which they are first met.
+/// Returns the names in the order of their first moves.
 fn ends(moves: &Moves) -> Vec<(&str, End)> {
     let mut seen: Vec<(&Move, &Move)> = Vec::new();
     for one in &moves.all {
@@ -49,7 +49,7 @@ fn ends(moves: &Moves) -> Vec<(&str, End)> {
         (None, None) => End::Came,
         (Some(_), Some(cause)) => End::Left(cause),
         (None, Some(EndCause::Quit | EndCause::Closed)) => End::CameAndWent,
-        // Why somebody had to go is not folded away.
+        // The reason of a forced end is not folded away.
         (None, Some(cause)) => End::Left(cause),
         (Some(_), None) => End::WentAndCame,
     };

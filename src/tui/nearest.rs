@@ -1,7 +1,7 @@
-//! Which known word was meant by one that is not known.
+//! Suggestions for unknown words.
 
-/// The known word that takes the fewest slips of the finger (a letter too many, too few, another one,
-/// two swapped); none if all are far off. One that begins with what was typed is near.
+/// Returns the known word with the fewest typing errors (a letter too many, too few, another one,
+/// two swapped); none if all are too different. A word with the typed beginning is near.
 pub(super) fn nearest<'a>(
     typed: &str,
     known: impl IntoIterator<Item = &'a str>,
@@ -19,11 +19,12 @@ pub(super) fn nearest<'a>(
         false => (slips(&typed, word), word),
     };
     let (slips, word) = known.into_iter().map(cost).min_by_key(|(slips, _)| *slips)?;
-    // A word of which every letter is another is not near, however short it is.
+    // A word without a common letter is not near, however short it is.
     (slips <= slips_max && slips < letters).then_some(word)
 }
 
-/// Optimal string alignment distance, <https://en.wikipedia.org/wiki/Damerau–Levenshtein_distance>.
+/// Returns the optimal string alignment distance,
+/// <https://en.wikipedia.org/wiki/Damerau–Levenshtein_distance>.
 fn slips(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows = vec![(0..=b.len()).collect::<Vec<_>>()];
@@ -48,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_of_the_finger_is_seen_through() {
+    fn word_with_a_typing_error_gets_the_nearest_word() {
         let known = ["join", "part", "msg", "quit", "announce", "ack"];
         for (typed, meant) in [
             ("jion", Some("join")),

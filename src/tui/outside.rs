@@ -10,31 +10,33 @@ use std::{
 
 use crate::{chat::text::shown, limits::INPUT_BYTES_MAX, os};
 
-/// What is read from the editor at most.
+/// Maximum bytes of an edited text.
 const EDITED_BYTES_MAX: u64 = INPUT_BYTES_MAX as u64;
-/// A pager that ended sooner was not read by anybody.
+/// Minimum run time of a pager that a user read.
 const UNREAD: Duration = Duration::from_millis(300);
 
-/// Shows a text in the user's pager (`PAGER`, else whichever there is). What could command the terminal is
-/// written out.
+/// Shows a text in the user's pager (`PAGER`, else the first one that exists). Terminal commands in
+/// the text are escaped.
 ///
 /// # Errors
-/// If there is none; the error names it.
+/// Returns an error that names the pager if it can't be started.
 pub(super) fn page(text: &str) -> io::Result<()> {
     let begun = Instant::now();
     let pager = run_pager(&shown(text, true))?;
     if begun.elapsed() < UNREAD || pager.is_named("more") {
-        // It does not wait at the end of a text (`cat`, `more`): the screen would cover it at once.
+        // A pager that does not wait at the end of a text (`cat`, `more`) would be covered by the
+        // screen at once.
         wait_for_enter()?;
     }
     Ok(())
 }
 
-/// Lets the user change a text in an editor (`VISUAL`, `EDITOR`, else the system's). None if the editor
-/// failed, or the text is as it was. One line end at the end is dropped: most editors put it there.
+/// Opens a text in an editor (`VISUAL`, `EDITOR`, else the system's). Returns none if the editor
+/// failed, or if the text has not changed. One line end at the end is dropped: most editors add it.
 ///
 /// # Errors
-/// If there is no editor, or what it wrote can't be read; then it is kept, and the error says where.
+/// Returns an error without an editor, or if its file can't be read; the file is then left, and
+/// the error names it.
 pub(super) fn edit(text: &str) -> io::Result<Option<String>> {
     let editor = Words::of_variables(&["VISUAL", "EDITOR"]).unwrap_or(Words::of(os::EDITOR));
     edit_with(text, &place_for_text(), |file| editor.command().arg(file).status())
@@ -53,13 +55,13 @@ impl Words {
         Self { program: program.to_owned(), arguments: Vec::new() }
     }
 
-    /// The first of these variables that says something.
+    /// Returns the command line in the first of these variables that is not empty.
     fn of_variables(names: &[&str]) -> Option<Self> {
         names.iter().find_map(|name| Self::parse(&env::var(name).ok()?))
     }
 
-    /// As a shell would divide it (`code --wait`). What is a file as a whole is a program with spaces or
-    /// backslashes in its path.
+    /// Splits a command line as a shell does (`code --wait`). If the whole line is a file, it is a
+    /// program with spaces or backslashes in its path.
     fn parse(line: &str) -> Option<Self> {
         if Path::new(line).is_file() {
             return Some(Self::of(line));
@@ -98,19 +100,19 @@ fn run_pager(text: &str) -> io::Result<Words> {
             done => return done.map(|()| pager),
         }
     }
-    Err(io::Error::new(io::ErrorKind::NotFound, "no pager was found; say which in PAGER"))
+    Err(io::Error::new(io::ErrorKind::NotFound, "no pager found; set PAGER to one"))
 }
 
-/// Runs a pager with a text on its standard input. Keys it takes from the terminal itself.
+/// Runs a pager with a text on its standard input. The pager reads keys from the terminal itself.
 fn feed(pager: &Words, text: &str) -> io::Result<()> {
     let mut command = pager.command();
     if pager.is_named("less") {
-        // Who has it set to end with a short text would see nothing of that.
+        // With the option to quit after a short text, the user would see nothing.
         command.arg("-+F");
     }
     let mut child = command.stdin(Stdio::piped()).spawn()?;
     if let Some(mut input) = child.stdin.take() {
-        // Somebody who has seen enough ends it before it has read all.
+        // The pager may end before it has read all.
         let _ = input.write_all(text.as_bytes());
         if !text.ends_with('\n') {
             let _ = input.write_all(b"\n");
@@ -129,10 +131,11 @@ fn wait_for_enter() -> io::Result<()> {
     Ok(())
 }
 
-/// Where a text lies while it is edited: among what ends with this login, else with all that is temporary.
+/// Returns the directory for an edited text: the one that ends with this login, else the one for
+/// temporary files.
 fn place_for_text() -> PathBuf {
     let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    // One that `su` or `sudo` left in the environment is another user's.
+    // A variable that `su` or `sudo` left in the environment names another user's directory.
     let is_own = |dir: &PathBuf| os::owner_of(dir).is_ok_and(|uid| uid == os::own_uid());
     runtime.filter(is_own).unwrap_or_else(env::temp_dir)
 }
@@ -148,7 +151,7 @@ fn edit_with(
     let edited = match status {
         Ok(status) if status.success() => read_back(&file).map(Some).map_err(|e| {
             let path = file.display();
-            io::Error::new(e.kind(), format!("what was written is kept in {path}: {e}"))
+            io::Error::new(e.kind(), format!("can't read the edited text ({path}): {e}"))
         })?,
         Ok(_) => None,
         Err(e) => {
@@ -164,7 +167,7 @@ fn read_back(file: &Path) -> io::Result<String> {
     let mut text = String::new();
     os::open_to_read(file)?.take(EDITED_BYTES_MAX + 1).read_to_string(&mut text)?;
     if text.len() as u64 > EDITED_BYTES_MAX {
-        let why = format!("it has more than {EDITED_BYTES_MAX} bytes");
+        let why = format!("more than {EDITED_BYTES_MAX} bytes");
         return Err(io::Error::new(io::ErrorKind::InvalidData, why));
     }
     let text = text.replace("\r\n", "\n");
@@ -175,7 +178,7 @@ fn read_back(file: &Path) -> io::Result<String> {
 mod tests {
     use super::*;
 
-    /// How a program ends that did what it was asked, or did not.
+    /// Result of a program: success or failure.
     fn ended(well: bool) -> ExitStatus {
         let own = env::current_exe().unwrap();
         let option = if well { "--help" } else { "--no-such-option" };
@@ -188,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_divided_as_a_shell_does_and_a_file_is_one_word() {
+    fn command_line_is_split_and_a_file_is_one_word() {
         let words = Words::parse("code --wait 'a b'").unwrap();
         assert_eq!((words.program.as_str(), words.arguments.len()), ("code", 2));
         assert_eq!(words.arguments[1], "a b");
@@ -204,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_comes_back_and_nothing_is_left() {
+    fn edited_text_is_returned_and_its_file_removed() {
         let dir = tempfile::tempdir().unwrap();
         let edited = edit_with("안녕", dir.path(), |file| {
             assert_eq!(fs::read_to_string(file).unwrap(), "안녕");
@@ -232,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cant_be_read_back_is_kept_and_named() {
+    fn unreadable_edited_file_is_kept_and_named() {
         let dir = tempfile::tempdir().unwrap();
         for bad in [b"\xff\xfe".to_vec(), vec![b'x'; INPUT_BYTES_MAX + 1]] {
             let mut at = PathBuf::new();
@@ -247,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_not_there_is_named() {
+    fn missing_program_is_named() {
         let e = Words::of("no-such-editor").named(io::ErrorKind::NotFound.into());
         assert!(e.to_string().contains("no-such-editor"));
         assert!(feed(&Words::of("no-such-pager-of-moot"), "text").is_err());

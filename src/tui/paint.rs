@@ -1,25 +1,26 @@
-//! Colours. They read on dark and on light grounds, since nobody can ask a terminal which it has, and
-//! whatever a colour says is also said by an attribute or a letter.
+//! Colors. They are readable on dark and on light backgrounds, since terminals can't be asked which
+//! one they have. Each color is also shown by an attribute or a letter.
 
 use ratatui::style::{Color, Modifier, Style};
 
 use crate::chat::member::Level;
 
-/// How many colours a terminal has.
+/// Number of colors of a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Depth {
-    /// Attributes only.
+    /// No colors, only attributes.
     None,
-    /// 16, of which everybody chooses his own shades.
+    /// 16 colors, whose shades the user chooses.
     Ansi,
-    /// 256.
+    /// 256 colors of a fixed table.
     Indexed,
     True,
 }
 
 impl Depth {
-    /// What `wish` (`auto`, `none`, `16`, `256`, `true`) comes to. `NO_COLOR` is a wish for all programs,
-    /// so the one for this program goes before it; `term` and `colorterm` are `TERM` and `COLORTERM`.
+    /// Returns the depth of a setting `wish` (`auto`, `none`, `16`, `256`, `true`). `NO_COLOR` is
+    /// for all programs, so the setting of this one wins; `term` and `colorterm` are `TERM` and
+    /// `COLORTERM`.
     pub(super) fn detect(
         wish: &str,
         no_color: bool,
@@ -32,19 +33,19 @@ impl Depth {
             "256" => Self::Indexed,
             "true" => Self::True,
             _ if no_color => Self::None,
-            // Only Windows has none, and its consoles know colours.
+            // Only Windows has none, and its consoles support colors.
             _ => Self::of_terminal(term.unwrap_or_default(), colorterm),
         }
     }
 
     fn of_terminal(term: &str, colorterm: Option<&str>) -> Self {
         let knows = |names: &[&str]| names.iter().any(|name| term.contains(name));
-        // GNU screen hands the outer terminal's COLORTERM on and does not know true colour.
+        // GNU screen passes the outer terminal's COLORTERM on and does not support true color.
         let is_screen = term.starts_with("screen");
         let told = matches!(colorterm, Some("truecolor" | "24bit")) && !is_screen;
         if term == "dumb" || term.starts_with("vt") {
             Self::None
-        // Over ssh only TERM comes along, and these have true colour.
+        // Over ssh only TERM is passed, and these terminals have true color.
         } else if told || knows(&["direct", "kitty", "alacritty", "foot", "wezterm", "ghostty"]) {
             Self::True
         } else if knows(&["256color"]) {
@@ -55,38 +56,38 @@ impl Depth {
     }
 }
 
-/// What something is, which decides how it looks.
+/// Role of a text, which decides its style.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Text,
     /// Less important than text.
     Dim,
     Time,
-    /// The own name.
+    /// Name of the current user.
     Me,
-    /// A mention of the own user.
+    /// Mention of the current user.
     Mention,
     Link,
-    /// What was searched for.
+    /// Words of the search.
     Found,
-    /// The line where unread starts.
+    /// Line where unread messages start.
     Marker,
     Date,
     Title,
     Bar,
-    /// A bar that wants attention.
+    /// Bar that needs attention.
     BarAlert,
-    /// A room with something unread.
+    /// Room with unread messages.
     Unread,
     UnreadMention,
-    /// What a key would act on.
+    /// Selected message or choice.
     Selected,
-    /// The open room.
+    /// The current room.
     Current,
-    /// Said, and not yet confirmed.
+    /// Text that is not acknowledged yet.
     Pending,
     Error,
-    /// An announcement.
+    /// An announcement of this level.
     Level(Level),
     Away,
     /// Frames and headings of panels.
@@ -94,11 +95,11 @@ pub(super) enum Role {
     Help,
 }
 
-/// One colour for each depth.
+/// One color for each depth.
 #[derive(Debug)]
 struct Tone {
     ansi: Color,
-    /// Whether its bright twin reads as well: many terminals show that for bold.
+    /// True if its bright variant is readable as well: many terminals show that for bold.
     bold: bool,
     indexed: u8,
     rgb: (u8, u8, u8),
@@ -114,14 +115,14 @@ const BLUE: Tone =
 const GREY: u8 = 243;
 const GREY_RGB: (u8, u8, u8) = (0x76, 0x76, 0x76);
 
-/// Colours of names where there are 16. Without yellow, which vanishes on white, and with the light blue,
-/// as the plain one vanishes on black.
+/// Colors of names with a depth of 16. Without yellow, which is invisible on white, and with light
+/// blue, since blue is invisible on black.
 const NAMES_ANSI: [Color; 5] =
     [Color::Red, Color::Green, Color::LightBlue, Color::Magenta, Color::Cyan];
 
-/// Colours of names otherwise: of 256, and true. Each has a contrast of at least 3 to black and to white
-/// (WCAG 2.2, what it asks of large text). The true ones are every 30° of hue at one lightness (0.615) in
-/// OKLCH, with a chroma of 0.2 or as much as sRGB has; the others are near them.
+/// Colors of names with more: of 256, and true. Each has a contrast of at least 3 to black and to
+/// white (WCAG 2.2, for large text). The true ones are every 30° of hue at one lightness (0.615) in
+/// OKLCH, with a chroma of 0.2 or the maximum of sRGB; the others are near them.
 const NAMES: [(u8, (u8, u8, u8)); 12] = [
     (167, (0xe4, 0x3f, 0x50)),
     (166, (0xce, 0x61, 0x02)),
@@ -137,7 +138,7 @@ const NAMES: [(u8, (u8, u8, u8)); 12] = [
     (162, (0xd6, 0x42, 0x95)),
 ];
 
-/// How everything looks on one terminal.
+/// Styles of everything on one terminal.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Paint {
     depth: Depth,
@@ -145,12 +146,13 @@ pub(super) struct Paint {
 }
 
 impl Paint {
-    /// For a terminal; `names`: each in a colour of its own.
+    /// Returns the styles for a terminal; `names`: names have different colors.
     pub(super) fn new(depth: Depth, names: bool) -> Self {
         Self { depth, names }
     }
 
-    /// Plain text keeps the terminal's own colours, and bars are the reverse of them: no ground is assumed.
+    /// Returns the style of a role. Text keeps the terminal's default colors, and bars reverse
+    /// them: no background is assumed.
     pub(super) fn style(&self, role: Role) -> Style {
         let plain = Style::new();
         match role {
@@ -158,11 +160,11 @@ impl Paint {
             Role::Dim | Role::Time | Role::Date | Role::Away | Role::Panel | Role::Pending => {
                 self.dim()
             }
-            // Without colours other names are bold, and this one is the one that is not.
+            // Without colors other names are bold, and the user's own name is not.
             Role::Me if self.depth == Depth::None => plain,
             Role::Me | Role::Title | Role::Unread | Role::Level(Level::Notice) => plain.bold(),
             Role::Bar | Role::Selected | Role::Current => plain.reversed(),
-            // In the chosen message as well.
+            // It has to show within the selected message as well.
             Role::Found => plain.bold().underlined().reversed(),
             Role::Link => self.toned(&BLUE, Modifier::UNDERLINED),
             Role::Marker | Role::Error => self.toned(&RED, Modifier::BOLD),
@@ -177,7 +179,8 @@ impl Paint {
         }
     }
 
-    /// A member's name. All members of a user have one colour, on every screen and every day.
+    /// Returns the style of a member's name. All members of a user have one color, on every screen
+    /// and every day.
     pub(super) fn name(&self, name: &str) -> Style {
         let hash = hash(name.split('/').next().unwrap_or(name));
         let plain = Style::new();
@@ -186,7 +189,8 @@ impl Paint {
         }
         match self.depth {
             Depth::None => plain.bold(),
-            // Not bold: many terminals would show the bright green and cyan, which vanish on white.
+            // Not bold: many terminals would show bright green and cyan, which are invisible on
+            // white.
             Depth::Ansi => plain.fg(NAMES_ANSI[slot(hash, NAMES_ANSI.len())]),
             Depth::Indexed => plain.bold().fg(Color::Indexed(NAMES[slot(hash, NAMES.len())].0)),
             Depth::True => plain.bold().fg(true_color(NAMES[slot(hash, NAMES.len())].1)),
@@ -217,7 +221,8 @@ fn true_color((red, green, blue): (u8, u8, u8)) -> Color {
     Color::Rgb(red, green, blue)
 }
 
-/// FNV-1a, with the last step of `MurmurHash3` behind it, since short names differ in their low bits only.
+/// Returns the FNV-1a hash with the last step of `MurmurHash3`, since short names differ in their
+/// low bits only.
 fn hash(name: &str) -> u32 {
     let fnv = |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
     let mut hash = name.bytes().fold(0x811c_9dc5, fnv);
@@ -266,7 +271,7 @@ mod tests {
         roles
     }
 
-    /// The cube of 256 colours as xterm has it.
+    /// The cube of 256 colors in xterm.
     fn rgb(color: Color) -> (u8, u8, u8) {
         let step = |n: u8| if n == 0 { 0 } else { 55 + 40 * n };
         match color {
@@ -282,7 +287,7 @@ mod tests {
         }
     }
 
-    /// <https://www.w3.org/TR/WCAG22/#dfn-relative-luminance>
+    /// Returns <https://www.w3.org/TR/WCAG22/#dfn-relative-luminance>.
     fn luminance((red, green, blue): (u8, u8, u8)) -> f64 {
         let linear = |part: u8| {
             let part = f64::from(part) / 255.0;
@@ -291,7 +296,7 @@ mod tests {
         0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue)
     }
 
-    /// The smaller one of the contrasts to black and to white.
+    /// Returns the smaller one of the contrasts to black and to white.
     fn contrast(color: Color) -> f64 {
         let here = luminance(rgb(color)) + 0.05;
         (here / 0.05).min(1.05 / here)
@@ -312,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn every_colour_reads_on_black_and_on_white() {
+    fn each_color_is_readable_on_black_and_white() {
         for depth in [Depth::Indexed, Depth::True] {
             let paint = Paint::new(depth, true);
             let names = (0..500).map(|n| paint.name(&format!("user{n}")));
@@ -326,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_of_names_are_far_apart() {
+    fn colors_of_names_are_far_apart() {
         let tables = [NAMES.map(|(n, _)| Color::Indexed(n)), NAMES.map(|(_, c)| true_color(c))];
         for table in tables {
             for (at, one) in table.iter().enumerate() {
@@ -340,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn no_colour_of_the_sixteen_vanishes_on_a_ground() {
+    fn each_of_16_colors_shows_on_black_and_white() {
         let lost = [
             Color::Black,
             Color::White,
@@ -358,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_colour_says_is_said_without_it() {
+    fn each_color_has_an_attribute_as_well() {
         let plain = Style::new();
         let told = [
             Role::Mention,
@@ -378,7 +383,7 @@ mod tests {
             for role in told {
                 assert!(!paint.style(role).add_modifier.is_empty(), "{depth:?} {role:?}");
             }
-            // They stand side by side.
+            // Neighbors differ.
             let modifiers = |role| paint.style(role).add_modifier;
             assert_ne!(modifiers(Role::UnreadMention), modifiers(Role::Unread));
             assert_ne!(modifiers(Role::UnreadMention), modifiers(Role::Current));
@@ -399,32 +404,32 @@ mod tests {
     }
 
     #[test]
-    fn a_user_has_one_colour_wherever_it_is() {
+    fn user_has_one_color_everywhere() {
         for depth in DEPTHS {
             let paint = Paint::new(depth, true);
             assert_eq!(paint.name("철수"), paint.name("철수/봇"));
             assert_eq!(paint.name("ann/cron"), paint.name("ann/agent"));
         }
-        // Whoever learns somebody's colour should not have to learn it again with the next version.
+        // A user's color should not change with the next version.
         let paint = Paint::new(Depth::Indexed, true);
-        let colours = ["ann", "bob", "철수"].map(|name| paint.name(name).fg);
-        assert_eq!(colours, [29, 134, 167].map(|n| Some(Color::Indexed(n))));
+        let colors = ["ann", "bob", "철수"].map(|name| paint.name(name).fg);
+        assert_eq!(colors, [29, 134, 167].map(|n| Some(Color::Indexed(n))));
     }
 
     #[test]
-    fn names_spread_over_all_colours() {
-        for (depth, colours) in [(Depth::Ansi, 5), (Depth::Indexed, 12), (Depth::True, 12)] {
+    fn names_spread_over_all_colors() {
+        for (depth, colors) in [(Depth::Ansi, 5), (Depth::Indexed, 12), (Depth::True, 12)] {
             let paint = Paint::new(depth, true);
             let names = (b'a'..=b'z').flat_map(|c| [char::from(c).to_string(), format!("{c}")]);
             let seen: HashSet<_> = names.map(|name| paint.name(&name).fg).collect();
-            assert_eq!(seen.len(), colours, "{depth:?}");
+            assert_eq!(seen.len(), colors, "{depth:?}");
         }
         let plain = Paint::new(Depth::True, false);
-        assert_eq!(plain.name("ann"), Style::new().bold(), "where nobody wants them coloured");
+        assert_eq!(plain.name("ann"), Style::new().bold(), "unless names have colors");
     }
 
     #[test]
-    fn as_many_colours_as_the_terminal_has() {
+    fn depth_is_that_of_the_terminal() {
         let auto = |term, colorterm| Depth::detect("auto", false, term, colorterm);
         assert_eq!(auto(Some("xterm-256color"), Some("truecolor")), Depth::True);
         assert_eq!(auto(Some("xterm-256color"), Some("24bit")), Depth::True);
@@ -440,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn no_color_holds_unless_this_program_was_told_otherwise() {
+    fn no_color_holds_unless_a_setting_overrides_it() {
         let told = |wish| Depth::detect(wish, true, Some("xterm-256color"), Some("truecolor"));
         let wishes = ["auto", "none", "16", "256", "true"].map(told);
         assert_eq!(wishes, [Depth::None, Depth::None, Depth::Ansi, Depth::Indexed, Depth::True]);

@@ -15,17 +15,17 @@ use super::{
 };
 use crate::chat::text::mention_ranges;
 
-/// How the parts of a message look, and which they are.
+/// Appearance of the parts of a message, and the words that select them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Look<'a> {
     pub(super) base: Style,
-    /// Patches the base, and so do those below, in this order.
+    /// Style of links; patches the base, and so do those below, in this order.
     pub(super) link: Style,
     pub(super) mention: Style,
     pub(super) found: Style,
-    /// Whose mentions; nobody's if empty.
+    /// User whose mentions are marked; none if empty.
     pub(super) user: &'a str,
-    /// What was searched for.
+    /// Words of the search.
     pub(super) words: &'a [String],
 }
 
@@ -41,7 +41,7 @@ impl Look<'_> {
     }
 }
 
-/// A message's text as rows of styled pieces; `first` and `rest` as for [`wrap`].
+/// Returns a message's text as rows of styled pieces; `first` and `rest` as for [`wrap`].
 pub(super) fn rows(text: &str, first: usize, rest: usize, look: &Look<'_>) -> Vec<Row> {
     let marked = Marked::new(text, look);
     let row = |(index, range): (usize, Range<usize>)| {
@@ -51,10 +51,10 @@ pub(super) fn rows(text: &str, first: usize, rest: usize, look: &Look<'_>) -> Ve
     wrap(text, first, rest).into_iter().enumerate().map(row).collect()
 }
 
-/// A text and what is special in it.
+/// A text with the marks of its parts.
 struct Marked<'a> {
     text: &'a str,
-    /// A set of marks for each byte; empty if nothing is special.
+    /// Set of marks for each byte; empty if there are none.
     marks: Vec<u8>,
     links: Vec<(Range<usize>, Arc<str>)>,
 }
@@ -76,7 +76,8 @@ impl<'a> Marked<'a> {
         Self { text, marks, links }
     }
 
-    /// The marks of a cluster: all that any part of it has, since it can't be drawn in two styles.
+    /// Returns the marks of a cluster: the union of its bytes' marks, since it can't be drawn in
+    /// two styles.
     fn marks(&self, cluster: Range<usize>) -> u8 {
         let marks = self.marks.get(cluster).unwrap_or(&[]);
         marks.iter().fold(0, |all, marks| all | marks)
@@ -109,7 +110,7 @@ fn row(marked: &Marked<'_>, range: Range<usize>, limit: usize, look: &Look<'_>) 
     row
 }
 
-/// Adds a cluster to a piece of a row; its columns.
+/// Adds a cluster to a piece of a row; returns its columns.
 fn draw(out: &mut String, cluster: &str, column: usize, limit: usize) -> usize {
     if cluster == "\t" {
         let blank = space_columns(cluster, column);
@@ -125,7 +126,7 @@ fn draw(out: &mut String, cluster: &str, column: usize, limit: usize) -> usize {
     wide
 }
 
-/// Where words stand in a text, however they are cased or composed; in whole clusters.
+/// Returns the places of words in a text, in any case and composition; in whole clusters.
 fn found(text: &str, words: &[String]) -> Vec<Range<usize>> {
     if words.is_empty() {
         return Vec::new();
@@ -134,10 +135,10 @@ fn found(text: &str, words: &[String]) -> Vec<Range<usize>> {
     words.iter().flat_map(|word| folded.find(word)).collect()
 }
 
-/// A text in the form in which texts are compared, as the search of the history does.
+/// A text in the form in which texts are compared, as in the search of the history.
 struct Folded {
     text: String,
-    /// For each cluster where it begins in that form, and in the text; and where both end.
+    /// Start of each cluster in that form, and in the text; and both ends.
     clusters: Vec<(usize, usize)>,
 }
 
@@ -162,13 +163,13 @@ impl Folded {
         hits.map(|(at, hit)| self.start(at)..self.end(at + hit.len())).collect()
     }
 
-    /// Where the cluster begins that has the byte `at` of the folded text.
+    /// Returns the start of the cluster that has the byte `at` of the folded text.
     fn start(&self, at: usize) -> usize {
         let next = self.clusters.partition_point(|(folded, _)| *folded <= at);
         self.clusters[next.saturating_sub(1)].1
     }
 
-    /// Where the cluster ends that has the byte before `at`.
+    /// Returns the end of the cluster that has the byte before `at`.
     fn end(&self, at: usize) -> usize {
         let next = self.clusters.partition_point(|(folded, _)| *folded < at);
         self.clusters[next].1
@@ -214,7 +215,7 @@ mod tests {
         rows(text, first, rest, &look("", &[])).iter().map(Row::text).collect()
     }
 
-    /// The pieces of all rows that have a style of their own.
+    /// The pieces of all rows whose style differs from the base.
     fn special(rows: &[Row], style: Style) -> Vec<&str> {
         let spans = rows.iter().flat_map(|row| &row.spans);
         spans.filter(|span| span.style == style).map(|span| span.text.as_str()).collect()
@@ -225,7 +226,7 @@ mod tests {
         assert_eq!(texts("\u{301}a", 9, 9), ["◌\u{301}a"]);
         assert_eq!(texts("a\n\u{301}", 9, 9), ["a", "◌\u{301}"]);
         assert_eq!(cut("\u{200d}", 9), "◌\u{200d}");
-        // A filler and half a syllable would be drawn as nothing at all.
+        // A filler and half a syllable would be invisible.
         assert_eq!(texts("a\u{3164}b", 9, 9), ["a◌b"]);
         assert_eq!(texts("\u{1161}", 9, 9), ["◌"]);
         assert_eq!(filled("\u{3164}\u{3164}", 4), "◌◌  ");
@@ -241,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wider_than_a_row_is_told() {
+    fn cluster_wider_than_a_row_is_marked() {
         assert_eq!(texts("한a글", 1, 1), ["…", "a", "…"]);
         assert_eq!(texts("한a", 0, 0), ["…", "a"]);
         assert_eq!(texts("한", 1, 4), ["", "한"], "there is room on the next row");
@@ -275,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn mentions_and_what_was_searched_stand_out() {
+    fn mentions_and_search_words_are_highlighted() {
         let words = ["회의".to_owned(), "CAFÉ".to_owned(), String::new()];
         let text = "@ann님 회의 in the cafe\u{301}, 정기\u{1112}\u{116c}\u{110b}\u{1174}, @anna";
         let rows = rows(text, 80, 80, &look("ann", &words));

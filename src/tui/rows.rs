@@ -7,10 +7,10 @@ use ratatui::style::Style;
 use super::{frame::Row, width};
 use crate::chat::text::shown;
 
-/// Bytes of a text that a row looks at.
+/// Maximum bytes of a text that a row looks at.
 const ONE_LINE_BYTES: usize = 1_000;
 
-/// A row that is never wider than `columns`.
+/// Returns a row that is never wider than `columns`.
 pub(super) fn fit(mut row: Row, columns: usize) -> Row {
     let mut left = columns;
     for at in 0..row.spans.len() {
@@ -34,7 +34,7 @@ pub(super) fn pad(row: &mut Row, columns: usize) {
     }
 }
 
-/// A row that is in one style from edge to edge.
+/// Returns a row in one style from edge to edge.
 pub(super) fn bar(mut row: Row, style: Style, columns: usize) -> Row {
     row = fit(row, columns);
     pad(&mut row, columns);
@@ -42,7 +42,7 @@ pub(super) fn bar(mut row: Row, style: Style, columns: usize) -> Row {
     row
 }
 
-/// The beginning of a text without line ends, safe to show, no wider than `columns`.
+/// Returns the beginning of a text without line ends, safe to show, no wider than `columns`.
 pub(super) fn one_line(written: &str, columns: usize) -> String {
     let end = written.floor_char_boundary(ONE_LINE_BYTES.max(4 * columns));
     let words: Vec<_> = written[..end].split_whitespace().collect();
@@ -50,12 +50,12 @@ pub(super) fn one_line(written: &str, columns: usize) -> String {
     width::cut(&shown(&line, false), columns).into_owned()
 }
 
-/// A name of somebody else's making.
+/// Returns a name that another user chose, safe to show.
 pub(super) fn safe(name: &str) -> Cow<'_, str> {
     shown(name, false)
 }
 
-/// How many there are, in few columns.
+/// Returns a count in few columns.
 pub(super) fn count(number: u64) -> String {
     if number > 999 { "999+".to_owned() } else { number.to_string() }
 }

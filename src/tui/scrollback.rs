@@ -1,5 +1,5 @@
-//! The lines of one room that are in memory: a window over all that was said there, bounded, extended at both
-//! ends as somebody scrolls.
+//! The lines of one room that are in memory: a bounded window over its history, extended at both
+//! ends while the user scrolls.
 
 use std::collections::VecDeque;
 
@@ -11,88 +11,88 @@ use crate::{
     limits::TEXT_BYTES_MAX,
 };
 
-/// How many times the bound scrolling may have, so that what is being read is not taken away.
+/// Multiple of the bound while the user scrolls, so that the visible lines are not removed.
 const SLACK: usize = 2;
-/// Bytes of a line on average, which bounds those of all lines: somebody may say nothing but long texts.
+/// Average bytes of a line, for the bound of all lines: a user may send long texts only.
 const LINE_BYTES: usize = 2 * 1024;
-/// Below that bytes are not bounded however few lines are: a page of the longest texts fits.
+/// Minimum of the bound in bytes: a page of the longest texts fits.
 const BYTES_MIN: usize = 200 * TEXT_BYTES_MAX;
-/// Holes that are remembered; the oldest are forgotten first.
+/// Maximum number of remembered gaps; the oldest are forgotten first.
 const GAPS_MAX: usize = 100;
-/// Names that a folded line of joins and leaves keeps.
+/// Maximum names in a folded line of joins and leaves.
 const FOLDED_MAX: usize = 50;
 
-/// One line.
+/// One line of a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Line {
-    /// A message.
+    /// A message of the room.
     Said(Said),
-    /// Who came and went, one after the other.
+    /// Members that joined and left, one after the other.
     Moves(Moves),
-    /// Something that happened.
+    /// A note about an event.
     Note(Note),
 }
 
-/// A message.
+/// A message as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Said {
     pub(super) seq: u64,
-    /// Microseconds since 1970.
+    /// Time in microseconds since 1970.
     pub(super) wall_us: i64,
     /// `ann` or `ann/ci`.
     pub(super) name: String,
     pub(super) kind: Kind,
-    /// Said by this name.
+    /// True if this name sent it.
     pub(super) own: bool,
     pub(super) mention: bool,
     pub(super) reply_to: Option<u64>,
-    /// Said by the server for a session that ended.
+    /// Cause, if it is the last will of a session that ended.
     pub(super) will: Option<EndCause>,
     pub(super) text: String,
 }
 
-/// Who came and went.
+/// Members that joined and left.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Moves {
     pub(super) wall_us: i64,
-    /// In order; the same name may come and go.
+    /// Moves in order; the same name may occur again.
     pub(super) all: VecDeque<Move>,
-    /// Those that are no longer named.
+    /// Number of earlier moves whose names were dropped.
     pub(super) more: usize,
 }
 
-/// Somebody came or went.
+/// One member that joined or left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Move {
     pub(super) name: String,
-    /// None: came.
+    /// Cause of the end; none: joined.
     pub(super) left: Option<EndCause>,
 }
 
-/// Something that happened.
+/// A note about an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Note {
     pub(super) wall_us: i64,
     pub(super) kind: NoteKind,
-    /// May have several lines; made safe where it is shown.
+    /// Text, possibly of several lines; made safe where it is shown.
     pub(super) text: String,
 }
 
-/// What kind of note.
+/// Kind of a note.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoteKind {
     /// Topics, invitations, connections.
     Info,
     /// Messages that can't be shown.
     Gap,
-    /// Something was refused.
+    /// A refused request or text.
     Error,
-    /// An announcement.
+    /// An announcement of this level.
     Notice(Level),
 }
 
 impl Line {
-    /// When, microseconds since 1970.
+    /// Returns the time, microseconds since 1970.
     pub(super) fn wall_us(&self) -> i64 {
         match self {
             Self::Said(said) => said.wall_us,
@@ -119,7 +119,7 @@ impl Line {
         all.push_back(one);
     }
 
-    /// What it takes in memory, but for what all lines take.
+    /// Returns the bytes in memory beside the fixed size of a line.
     fn bytes(&self) -> usize {
         match self {
             Self::Said(said) => said.bytes(),
@@ -132,7 +132,7 @@ impl Line {
 }
 
 impl Said {
-    /// A message as it is shown to a name.
+    /// Returns a message as it is shown to a name.
     pub(super) fn of(message: Message, own: bool) -> Self {
         Self {
             seq: message.id.seq,
@@ -152,42 +152,42 @@ impl Said {
     }
 }
 
-/// Where somebody looks.
+/// Visible part of the room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Place {
-    /// At the end, and goes on with it.
+    /// The end, which moves with new lines.
     #[default]
     End,
-    /// The lowest row that is seen: a row (from 0) of a line.
+    /// The lowest visible row: a row (from 0) of a line.
     At {
-        /// Which line.
+        /// Id of the line.
         id: i64,
-        /// Which of its rows.
+        /// Row of the line.
         row: usize,
     },
 }
 
-/// The lines of one room that are in memory. Each has an id; ids rise by one from line to line, and stay
-/// when lines are added at either end.
+/// The lines of one room that are in memory. Each has an id; ids rise by one from line to line, and
+/// are constant when lines are added at either end.
 #[derive(Debug)]
 pub(super) struct Scrollback {
     lines: VecDeque<Line>,
     /// Id of the first line.
     first_id: i64,
-    /// Of all lines.
+    /// Bytes of all lines.
     bytes: usize,
-    /// Lines that are kept.
+    /// Maximum number of lines.
     bound: usize,
-    /// What is said now is added; otherwise the window ends before the newest message.
+    /// True if new messages are added; otherwise the window ends before the newest message.
     attached: bool,
-    /// Nothing older can be read.
+    /// True if nothing older can be read.
     at_beginning: bool,
-    /// Everything from this number on was asked for, shown or not.
+    /// Sequence number from which all messages were requested, visible or not.
     reach: Option<u64>,
-    /// The same up to this number, of a window that is elsewhere than at the newest message.
+    /// Sequence number up to which all were requested, for a window that is not at the newest
+    /// message.
     reach_end: Option<u64>,
-    /// What is missing for good: the last number of each hole, and what is said of it. It comes back with
-    /// the lines around it.
+    /// Gaps: the last number of each, and its note. A note is shown again with the lines around it.
     gaps: VecDeque<(u64, Note)>,
 }
 
@@ -226,7 +226,7 @@ impl Scrollback {
         self.first_id + i64::try_from(index).unwrap_or(i64::MAX / 2)
     }
 
-    /// Where a line stands; the nearest one if it is gone.
+    /// Returns the index of a line; the nearest one if it was removed.
     pub(super) fn index_of(&self, id: i64) -> usize {
         let index = usize::try_from(id - self.first_id).unwrap_or(0);
         index.min(self.lines.len().saturating_sub(1))
@@ -256,7 +256,7 @@ impl Scrollback {
         self.lines.len() > self.bound * times || self.bytes > self.bytes_bound() * times
     }
 
-    /// Whether at least one more message could be taken at the beginning.
+    /// Returns true if at least one more message fits at the beginning.
     pub(super) fn has_room(&self) -> bool {
         self.lines.len() < self.bound * SLACK
             && self.bytes + TEXT_BYTES_MAX <= self.bytes_bound() * SLACK
@@ -267,44 +267,44 @@ impl Scrollback {
         self.lines.push_back(line);
     }
 
-    /// Before which number there is more to ask for; none if nothing is here.
+    /// Returns the number before which older messages are requested; none if the window is empty.
     pub(super) fn asked_from(&self) -> Option<u64> {
         [self.first_seq(), self.reach].into_iter().flatten().min()
     }
 
-    /// After which number there is more to ask for.
+    /// Returns the number after which newer messages are requested.
     pub(super) fn asked_to(&self) -> u64 {
         self.last_seq().max(self.reach_end).unwrap_or(0)
     }
 
-    /// Everything from this number on was asked for.
+    /// Records that all messages from this number on were requested.
     pub(super) fn note_reach(&mut self, first: u64) {
         self.reach = Some(first);
     }
 
-    /// Where a line stands, if it is still there.
+    /// Returns the index of a line, if it still exists.
     pub(super) fn find(&self, id: i64) -> Option<usize> {
         let index = usize::try_from(id - self.first_id).ok()?;
         (index < self.lines.len()).then_some(index)
     }
 
-    /// Number of the oldest message in memory.
+    /// Returns the number of the oldest message in memory.
     pub(super) fn first_seq(&self) -> Option<u64> {
         self.lines.iter().find_map(Line::said).map(|said| said.seq)
     }
 
-    /// Number of the newest message in memory.
+    /// Returns the number of the newest message in memory.
     pub(super) fn last_seq(&self) -> Option<u64> {
         self.lines.iter().rev().find_map(Line::said).map(|said| said.seq)
     }
 
-    /// Where the message of a number stands, or the one after it if that is gone; none if it is not within
-    /// the window.
+    /// Returns the index of a message, or of the next one if it was removed; none outside of the
+    /// window.
     pub(super) fn index_of_seq(&self, seq: u64) -> Option<usize> {
         if self.first_seq().is_none_or(|first| seq < first) {
             return None;
         }
-        // From the newest on: that is where somebody looks for most.
+        // From the newest on: most lookups are there.
         let at = self.lines.iter().rposition(|line| line.said().is_some_and(|s| s.seq <= seq))?;
         let is_it = self.lines[at].said().is_some_and(|said| said.seq == seq);
         if is_it {
@@ -313,8 +313,9 @@ impl Scrollback {
         (at + 1..self.lines.len()).find(|&next| self.lines[next].said().is_some())
     }
 
-    /// Adds what is said now. False if the window is elsewhere. While somebody reads further up the window
-    /// grows for a while, and then ends where it is: what is read is not taken away.
+    /// Adds a new line. Returns false if the window does not end at the newest message. While the
+    /// user reads further up the window grows for a while, and then stops there: visible lines are
+    /// not removed.
     pub(super) fn push(&mut self, line: Line, is_scrolled: bool) -> bool {
         if !self.attached {
             return false;
@@ -324,7 +325,7 @@ impl Scrollback {
         self.attached
     }
 
-    /// Adds that messages up to a number are missing.
+    /// Adds a gap up to a number.
     pub(super) fn push_gap(&mut self, last: u64, note: Note, is_scrolled: bool) {
         self.gaps.push_back((last, note.clone()));
         if self.gaps.len() > GAPS_MAX {
@@ -333,13 +334,13 @@ impl Scrollback {
         self.push(Line::Note(note), is_scrolled);
     }
 
-    /// What is missing between two messages.
+    /// Returns the gaps between two messages.
     fn gaps_between(&self, after: u64, before: u64) -> Vec<Note> {
         let here = self.gaps.iter().filter(|(last, _)| (after..before).contains(last));
         here.map(|(_, note)| note.clone()).collect()
     }
 
-    /// Adds that somebody came or went, to the line before if that says such things as well.
+    /// Adds a move, to the previous line if that is one of moves as well.
     pub(super) fn push_move(
         &mut self,
         wall_us: i64,
@@ -370,7 +371,7 @@ impl Scrollback {
         }
     }
 
-    /// The oldest lines go.
+    /// Removes the oldest lines.
     fn trim_front(&mut self, times: usize) {
         while self.is_over(times) {
             let Some(line) = self.lines.pop_front() else { return };
@@ -381,7 +382,7 @@ impl Scrollback {
         }
     }
 
-    /// The newest lines go; they are asked for again when somebody comes there.
+    /// Removes the newest lines; they are requested again when the user scrolls there.
     fn trim_back(&mut self) {
         while self.is_over(SLACK) {
             let Some(line) = self.lines.pop_back() else { return };
@@ -397,12 +398,12 @@ impl Scrollback {
         self.first_id -= 1;
     }
 
-    /// Adds older messages, oldest first, at the beginning; those that are there already are left out. What
-    /// is too much then goes at the end of the window; with `keeps_end` the oldest of them are not taken.
+    /// Adds older messages, oldest first, at the beginning; known ones are left out. The window is
+    /// then cut at its end; with `keeps_end` the oldest of them are dropped instead.
     pub(super) fn prepend(&mut self, mut older: Vec<Said>, first: u64, keeps_end: bool) {
         let known = self.first_seq();
         older.retain(|said| known.is_none_or(|known| said.seq < known));
-        // What stands before the first message may say already what is missing there.
+        // The lines before the first message may name the gap already.
         let there: Vec<_> = self.lines.iter().take_while(|line| line.said().is_none()).collect();
         let is_there = |note: &Note| there.contains(&&Line::Note(note.clone()));
         let mut lines = Vec::new();
@@ -431,8 +432,8 @@ impl Scrollback {
         self.trim_back();
     }
 
-    /// Adds newer messages, oldest first, at the end of a window that is not at the newest message; all from
-    /// `first` to `last` were asked for.
+    /// Adds newer messages, oldest first, at the end of a window that is not at the newest message;
+    /// all from `first` to `last` were requested.
     pub(super) fn append(
         &mut self,
         newer: Vec<Said>,
@@ -453,7 +454,7 @@ impl Scrollback {
         self.trim_front(SLACK);
     }
 
-    /// Empties the window; with `attached` it goes on with what is said now.
+    /// Empties the window; with `attached` new messages are added to it.
     pub(super) fn clear(&mut self, attached: bool) {
         self.first_id += i64::try_from(self.lines.len()).unwrap_or(0);
         self.lines.clear();
@@ -464,7 +465,7 @@ impl Scrollback {
         self.reach_end = None;
     }
 
-    /// The same where numbers mean something else from here on.
+    /// Empties the window of a room whose sequence numbers start over.
     pub(super) fn begin_anew(&mut self) {
         self.clear(true);
         self.gaps.clear();
@@ -529,7 +530,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_being_read_is_not_taken_away_and_memory_is_bounded_all_the_same() {
+    fn visible_lines_stay_and_memory_is_bounded() {
         let mut back = filled(10, 1..=10);
         for seq in 11..=1_000 {
             let pushed = back.push(Line::Said(said(seq)), true);
@@ -537,13 +538,13 @@ mod tests {
         }
         assert_eq!(seqs(&back), (1..=20).collect::<Vec<_>>());
         assert_eq!((back.is_attached(), back.asked_to()), (false, 20));
-        // Whoever reads on gets the next ones.
+        // A reader who scrolls on gets the next ones.
         back.append((21..=30).map(said).collect(), (21, 30), false);
         assert_eq!(seqs(&back), (11..=30).collect::<Vec<_>>());
     }
 
     #[test]
-    fn what_is_not_shown_is_not_asked_for_again() {
+    fn hidden_messages_are_not_requested_again() {
         let mut back = filled(10, 1..=25);
         back.clear(false);
         back.append((101..=105).map(said).collect(), (101, 105), false);
@@ -555,7 +556,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_said_wherever_the_window_goes() {
+    fn gap_is_shown_wherever_the_window_is() {
         let gap = |text: &str| Note { wall_us: 0, kind: NoteKind::Gap, text: text.to_owned() };
         let shown = |back: &Scrollback| -> Vec<String> {
             let text = |line: &Line| match line {
@@ -577,7 +578,7 @@ mod tests {
         back.prepend(vec![said(8), said(9)], 8, true);
         back.prepend([1, 2, 3, 7].map(said).into(), 1, true);
         assert_eq!(shown(&back), all);
-        // In pages that end and begin where it is.
+        // In pages that end and begin at the gap.
         for first in [4, 5, 6, 7] {
             back.clear(true);
             back.prepend((7..=9).map(said).collect(), first, true);
@@ -589,11 +590,11 @@ mod tests {
         back.append((1..=3).map(said).collect(), (1, 4), false);
         back.append((7..=9).map(said).collect(), (5, 9), true);
         assert_eq!(shown(&back), all);
-        // Only what is missing there, wherever it begins.
+        // The gap only, wherever it begins.
         back.clear(false);
         back.append((8..=9).map(said).collect(), (8, 9), true);
         assert_eq!(shown(&back), ["8", "9"]);
-        // Elsewhere while it is told.
+        // The window is elsewhere when the gap arrives.
         back.clear(false);
         back.append((1..=3).map(said).collect(), (1, 3), false);
         back.push_gap(11, gap("gap 10-11"), true);
@@ -618,7 +619,7 @@ mod tests {
         }
         let fits = 10_000 * LINE_BYTES / long(1).bytes();
         assert_eq!((back.len(), back.last_seq()), (fits, Some(1_999)));
-        // While the end is looked at, older ones are taken as long as there is room for them.
+        // While the end is visible, older ones are added as long as they fit.
         let first = back.first_seq().unwrap();
         while back.has_room() {
             let next = back.asked_from().unwrap();
@@ -626,7 +627,7 @@ mod tests {
         }
         assert!(back.is_attached() && back.first_seq().unwrap() < first);
         assert!(back.len().abs_diff(2 * fits) <= 1, "{}", back.len());
-        // Somebody who scrolls up has them in place of the newest.
+        // A user who scrolls up sees them in place of the newest.
         let next = back.first_seq().unwrap();
         back.prepend((next - 200..next).map(long).collect(), next - 200, false);
         assert_eq!(back.first_seq(), Some(next - 200));
@@ -635,7 +636,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_that_grew_too_far_back_ends_before_the_newest_message() {
+    fn window_grown_far_back_ends_before_the_newest_message() {
         let mut back = filled(10, 91..=100);
         back.prepend((81..=90).map(said).collect(), 81, false);
         assert!(back.is_attached());
@@ -649,7 +650,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_away_is_asked_for_again() {
+    fn removed_lines_are_requested_again() {
         let mut back = filled(100, 201..=220);
         back.prepend((1..=200).map(said).collect(), 1, true);
         assert_eq!(back.asked_from(), Some(21), "as many as may be here, the newest of them");
@@ -663,7 +664,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_found_among_notes_and_where_some_are_gone() {
+    fn numbers_are_found_among_notes_and_gaps() {
         let mut back = filled(100, [3, 4, 7].into_iter());
         let note = Note { wall_us: 0, kind: NoteKind::Info, text: "topic".to_owned() };
         back.push(Line::Note(note), false);
@@ -676,7 +677,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_and_goes_is_one_line_until_something_is_said() {
+    fn joins_and_leaves_share_a_line_until_a_message() {
         let mut back = Scrollback::new(100);
         back.push_move(1, &member("ann"), None, false);
         back.push_move(2, &member("bob"), None, false);

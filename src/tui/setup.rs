@@ -1,4 +1,4 @@
-//! The needs of the screen and its results: settings, input, the way it ended.
+//! Interface of the screen: settings, input, the way it ended.
 
 use std::{io, time::Instant};
 
@@ -20,48 +20,48 @@ use crate::{
     wire::hello::Refused,
 };
 
-/// What is pressed or comes besides, waiting for the loop.
+/// Maximum number of inputs that wait for the loop.
 pub(crate) const INPUTS_MAX: usize = 16;
 
-/// What comes to the loop besides the session.
+/// Input of the loop beside the session.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// From the terminal; none once it is gone.
+    /// Batch of keys from the terminal; none once it is gone.
     Keys(Vec<Key>),
-    /// A signal, or nobody is there any more.
+    /// A signal, or the terminal was closed.
     Leave,
-    /// The pager or the editor has ended: what became of the text.
+    /// The pager or the editor has ended, with the edited text.
     Back(Result<Option<String>, String>),
 }
 
 /// Shows a message on the desktop.
 pub(crate) type Show = Box<dyn FnMut(&Message)>;
 
-/// What the screen needs from its caller.
+/// Parts of the screen that its caller gives.
 pub(crate) struct Setup {
-    /// What is set in the file.
+    /// Settings of the file.
     pub(crate) settings: ScreenSettings,
-    /// Where the server lives.
+    /// Paths of the server.
     pub(crate) places: Places,
-    /// As it is named to the user.
+    /// Name of the server for the user.
     pub(crate) server: String,
-    /// Of `--as`.
+    /// Label of `--as`.
     pub(crate) label: Option<Label>,
-    /// To begin with; the first one is shown.
+    /// Rooms to open; the first one is shown.
     pub(crate) rooms: Vec<RoomName>,
-    /// Other rooms that the name follows are not opened.
+    /// True if other rooms that the name follows are not opened.
     pub(crate) only_named: bool,
-    /// Nothing is said.
+    /// True if nothing can be sent.
     pub(crate) read_only: bool,
-    /// Times are shown in UTC.
+    /// True if times are shown in UTC.
     pub(crate) utc: bool,
-    /// `--color`: always, never; else as the terminal and the settings say.
+    /// `--color`: always, never; otherwise the terminal and the settings decide.
     pub(crate) color: Option<bool>,
-    /// When to end.
+    /// Time to end.
     pub(crate) until: Option<Instant>,
     /// Shows a message on the desktop, if there is one.
     pub(crate) notifier: Option<Show>,
-    /// Says whether signals are the affair of a program that has the terminal now.
+    /// Leaves signals to the program that has the terminal, or handles them again.
     pub(crate) signals_to_child: fn(bool),
 }
 
@@ -71,36 +71,36 @@ impl std::fmt::Debug for Setup {
     }
 }
 
-/// How the screen ended.
+/// End of the screen.
 #[derive(Debug)]
 pub(crate) enum End {
-    /// As its user wished.
+    /// The user left.
     Quit,
-    /// By Ctrl-C or a signal.
+    /// Ctrl-C or a signal.
     Interrupted,
-    /// The time that was given is over.
+    /// The given time has passed.
     TimedOut,
-    /// The server will not have it again.
+    /// The server does not admit the user again.
     Refused(Refused),
 }
 
-/// What is to be said once the terminal is as it was.
+/// Result of the screen, once the terminal is restored.
 #[derive(Debug)]
 pub(crate) struct Farewell {
-    /// How it ended.
+    /// End of the screen.
     pub(crate) end: End,
-    /// Something that the user has to know.
+    /// Messages that the user has to know.
     pub(crate) notes: Vec<String>,
 }
 
-/// Why there is no screen.
+/// Reason why no screen could be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ScreenError {
     /// A key of the settings.
     #[error("{0}")]
     Settings(String),
-    /// The terminal.
-    #[error("the terminal: {0}")]
+    /// An error of the terminal.
+    #[error("can't use the terminal: {0}")]
     Terminal(#[from] io::Error),
 }
 
@@ -142,10 +142,10 @@ pub(super) fn options(setup: &Setup, user: &str) -> Result<Options, ScreenError>
     })
 }
 
-/// Checks what the settings say of keys, before anything is begun.
+/// Checks the keys of the settings, before the screen opens.
 ///
 /// # Errors
-/// If a name or a key is not known, or a key does two things.
+/// Returns an error if a name or a key is unknown, or if a key has two actions.
 pub fn check(settings: &ScreenSettings) -> Result<(), String> {
     Keys::new(&settings.keys).map(drop)
 }

@@ -1,5 +1,4 @@
-//! The terminal: the only code that touches it. Whatever ends the program, it is left as it was
-//! found.
+//! The terminal: no other code touches it. However the program ends, the terminal is restored.
 
 use std::{
     io::{self, Write},
@@ -25,32 +24,31 @@ use crossterm::{
 use super::{cells::Cells, frame::Frame};
 use crate::{chat::text::shown, client::WakeSender, os};
 
-/// Size of a terminal that does not tell its own.
+/// Size of a terminal that does not report its own.
 const SIZE_UNKNOWN: (u16, u16) = (80, 24);
-/// Events that are handed over at a time.
+/// Maximum number of events in a batch.
 const EVENTS_MAX: usize = 256;
-/// How long a terminal that nobody reads may hold up the end of the program.
+/// Maximum delay of the program's end by a terminal that nothing reads.
 const GRACE: Duration = Duration::from_millis(300);
-/// How often is looked whether it can be given back.
+/// Time between two attempts to restore the terminal.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 const TITLE_CHARS_MAX: usize = 200;
 const NOTIFICATION_CHARS_MAX: usize = 300;
-/// What most terminals take at once for the clipboard.
+/// Maximum bytes for the clipboard; the limit of most terminals.
 const COPY_BYTES_MAX: usize = 74_994;
 
-/// The title that the terminal had is put aside, and comes back.
+/// Saves the title of the terminal; it is restored at the end.
 const KEEP_TITLE: &str = "\x1b[22;2t";
 const PUT_TITLE_BACK: &str = "\x1b[23;2t";
-/// Clicks and the wheel alone: every move of the mouse would wake the program.
+/// Reports clicks and the wheel only: each move of the mouse would wake the program.
 const NO_MOVES: &str = "\x1b[?1003l\x1b[?1002l\x1b[?1015l\x1b[?1000h\x1b[?1006h";
-/// Shows what there is, in the terminal's own colours, leading nowhere: for whatever was not
-/// finished.
+/// Ends an unfinished frame: shows it, without colors and links.
 const FINISH: &str = "\x1b[?2026l\x1b]8;;\x1b\\\x1b[0m";
 
-/// The terminal while it is the screen's; none: it is as it was found. Whoever writes has the lock,
-/// so that nothing comes after what gives the terminal back.
+/// The terminal while the screen has it; none: restored. Each write holds the lock, so that nothing
+/// follows the bytes that restore the terminal.
 static HELD: Mutex<Option<Held>> = Mutex::new(None);
-/// It was given back for good.
+/// True once it was restored permanently.
 static IS_OVER: AtomicBool = AtomicBool::new(false);
 static HOOK: Once = Once::new();
 
@@ -64,16 +62,16 @@ fn held() -> MutexGuard<'static, Option<Held>> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the screen asks of a terminal.
+/// Options of a terminal for the screen.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wish {
-    /// Clicks and the wheel come to the program. The terminal's own selection then needs Shift.
+    /// True if clicks and the wheel are reported. The terminal's own selection then needs Shift.
     pub(crate) mouse: bool,
-    /// Links can be clicked.
+    /// True if links can be clicked.
     pub(crate) links: bool,
 }
 
-/// The terminal as a screen. Dropped, it is as it was found.
+/// The terminal of the screen. It is restored when dropped.
 #[derive(Debug)]
 pub(super) struct Terminal {
     cells: Cells,
@@ -81,15 +79,16 @@ pub(super) struct Terminal {
 }
 
 impl Terminal {
-    /// Takes the terminal: one screen a process.
+    /// Takes the terminal: one screen per process.
     ///
     /// # Errors
-    /// If there is none, or it can't be written to; then it is as it was.
+    /// Returns an error without a terminal, or if it can't be written to; it does not change
+    /// then.
     pub(super) fn enter(wish: Wish) -> io::Result<Self> {
         HOOK.call_once(|| {
             let earlier = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |info| {
-                // First, so that what is printed can be read.
+                // First, so that the message of a panic can be read.
                 restore();
                 earlier(info);
             }));
@@ -99,24 +98,24 @@ impl Terminal {
         Ok(Self { cells: Cells::new(measured(SIZE_UNKNOWN), wish.links), mouse: wish.mouse })
     }
 
-    /// Columns and rows, as of [`Terminal::enter`] or the last [`Terminal::measure`].
+    /// Returns columns and rows, as of [`Terminal::enter`] or the last [`Terminal::measure`].
     pub(super) fn size(&self) -> (u16, u16) {
         self.cells.size()
     }
 
-    /// Asks for the size again, after the terminal said that it has changed.
+    /// Measures the size again, after the terminal reported a change.
     pub(super) fn measure(&mut self) -> (u16, u16) {
         let size = measured(self.size());
-        // Even if it is the same: it may have been smaller for a moment, and what was cut off is
-        // gone.
+        // Even without a change: the terminal may have been smaller for a moment, and has lost the
+        // rest.
         self.cells.resize(size);
         size
     }
 
-    /// Shows a frame: all that differs from the last one, in one write.
+    /// Shows a frame: the differences from the last one, in one write.
     ///
     /// # Errors
-    /// If the terminal is gone, or was given back: the screen has ended.
+    /// Returns an error if the terminal is gone, or was restored: the screen has ended.
     pub(super) fn draw(&mut self, frame: &Frame) -> io::Result<()> {
         let bytes = self.cells.draw(frame);
         let done = write(bytes.as_bytes());
@@ -126,60 +125,59 @@ impl Terminal {
         done
     }
 
-    /// The next frame is written as a whole, and all modes are set again: somebody else wrote to
-    /// the terminal.
+    /// Sets all modes again, and forgets the last frame: another program wrote to the terminal.
     ///
     /// # Errors
-    /// As of [`Terminal::draw`].
+    /// As for [`Terminal::draw`].
     pub(super) fn redraw(&mut self) -> io::Result<()> {
         self.cells.forget();
         write(&modes(self.mouse)?)
     }
 
-    /// Rings.
+    /// Rings the bell.
     ///
     /// # Errors
-    /// As of [`Terminal::draw`].
+    /// As for [`Terminal::draw`].
     pub(super) fn bell(&self) -> io::Result<()> {
         write(b"\x07")
     }
 
-    /// Names the window.
+    /// Sets the title of the window.
     ///
     /// # Errors
-    /// As of [`Terminal::draw`].
+    /// As for [`Terminal::draw`].
     pub(super) fn title(&self, title: &str) -> io::Result<()> {
         write(title_bytes(title).as_bytes())
     }
 
-    /// Has the terminal show a notification; many do not know how.
+    /// Asks the terminal for a notification; many do not support it.
     ///
     /// # Errors
-    /// As of [`Terminal::draw`].
+    /// As for [`Terminal::draw`].
     pub(super) fn notify(&self, text: &str) -> io::Result<()> {
         let sequence = notification(text);
         write(if is_in_tmux() { through_tmux(&sequence) } else { sequence }.as_bytes())
     }
 
-    /// Has the terminal put a text into its clipboard; false if it is too long for that. Whether it
-    /// does is not known.
+    /// Asks the terminal to copy a text; returns false if the text is too long. The terminal does
+    /// not report if it did.
     ///
     /// # Errors
-    /// As of [`Terminal::draw`].
+    /// As for [`Terminal::draw`].
     pub(super) fn copy(&self, text: &str) -> io::Result<bool> {
         if text.len() > COPY_BYTES_MAX {
             return Ok(false);
         }
         let sequence = format!("\x1b]52;c;{}\x07", base64(text.as_bytes()));
-        // By its own settings tmux takes it, hands it through, or neither.
+        // By its settings tmux copies the text itself, passes it on, or neither.
         let through = if is_in_tmux() { through_tmux(&sequence) } else { String::new() };
         write([sequence, through].concat().as_bytes()).map(|()| true)
     }
 
-    /// Whether clicks and the wheel come to the program.
+    /// Sets if clicks and the wheel are reported.
     ///
     /// # Errors
-    /// As of [`Terminal::draw`].
+    /// As for [`Terminal::draw`].
     pub(super) fn set_mouse(&mut self, mouse: bool) -> io::Result<()> {
         let mut held = held();
         let held = held.as_mut().ok_or_else(given_back)?;
@@ -194,19 +192,20 @@ impl Terminal {
         write_to(&mut held.out, &bytes)
     }
 
-    /// Gives the terminal back while something else runs in it, and takes it again.
+    /// Restores the terminal while another program runs in it, and takes it again.
     ///
-    /// Between a batch of [`read_keys`] and its [`GoOn::go`], and at no other time: else two read
-    /// what is typed. That the terminal could not be taken again, the next [`Terminal::draw`] says.
+    /// Call it only between a batch of [`read_keys`] and its [`GoOn::go`]: otherwise two programs
+    /// read the keys. If the terminal could not be taken again, the next [`Terminal::draw`] returns
+    /// the error.
     pub(super) fn suspend_for<T>(&mut self, f: impl FnOnce() -> T) -> T {
         self.pause();
         let done = f();
-        // What `f` gave is worth more than the reason why nobody will see it.
+        // The result of `f` is worth more than this error, which the next frame returns.
         let _ = self.resume();
         done
     }
 
-    /// Gives the terminal back until [`Terminal::resume`], by the same rules; meanwhile nothing can
+    /// Restores the terminal until [`Terminal::resume`], by the same rules; meanwhile nothing can
     /// be drawn.
     pub(super) fn pause(&mut self) {
         give_back(&mut held());
@@ -215,7 +214,7 @@ impl Terminal {
     /// Takes the terminal again.
     ///
     /// # Errors
-    /// As of [`Terminal::enter`].
+    /// As for [`Terminal::enter`].
     pub(super) fn resume(&mut self) -> io::Result<()> {
         let taken = take(self.mouse);
         self.cells.resize(measured(self.size()));
@@ -230,17 +229,17 @@ impl Drop for Terminal {
     }
 }
 
-/// Columns of the terminal; none if it does not tell.
+/// Returns the columns of the terminal; none if they are unknown.
 pub(crate) fn columns() -> Option<usize> {
-    let told = terminal::size().ok().map(|(columns, _)| usize::from(columns));
+    let own = terminal::size().ok().map(|(columns, _)| usize::from(columns));
     let set = || std::env::var("COLUMNS").ok()?.parse().ok();
-    told.filter(|columns| *columns > 0).or_else(set).filter(|columns| *columns > 0)
+    own.filter(|columns| *columns > 0).or_else(set).filter(|columns| *columns > 0)
 }
 
-/// Leaves the terminal as it was found, for good: nothing is written to it after that.
+/// Restores the terminal permanently: nothing is written to it after that.
 ///
-/// From any thread, at any time, any number of times; it returns when that is done, and does not
-/// wait long for a terminal that nobody reads.
+/// Safe from any thread, at any time, any number of times. It returns when the terminal is
+/// restored, and waits only a short time for a terminal that nothing reads.
 pub(crate) fn restore() {
     IS_OVER.store(true, Ordering::SeqCst);
     let until = Instant::now() + GRACE;
@@ -249,7 +248,7 @@ pub(crate) fn restore() {
             Ok(mut held) => return give_back(&mut held),
             Err(TryLockError::Poisoned(held)) => return give_back(&mut held.into_inner()),
             Err(TryLockError::WouldBlock) if Instant::now() < until => thread::sleep(LOOK_EVERY),
-            // Somebody hangs in a write: nobody reads at the other end.
+            // A write blocks: nothing reads at the other end.
             Err(TryLockError::WouldBlock) => {
                 let _ = terminal::disable_raw_mode();
                 return;
@@ -274,7 +273,7 @@ fn take(mouse: bool) -> io::Result<()> {
         return Ok(());
     }
     let mut out = os::terminal_output()?;
-    // Made before anything is changed.
+    // Built before anything is changed.
     let bytes = taken(mouse)?;
     terminal::enable_raw_mode()?;
     let written = write_to(&mut out, &bytes);
@@ -305,7 +304,7 @@ fn undone(mouse: bool) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Undoes what [`take`] did, if it did.
+/// Undoes [`take`], if it succeeded.
 fn give_back(held: &mut Option<Held>) {
     let Some(Held { mut out, mouse }) = held.take() else { return };
     let (done, is_done) = bounded::<()>(1);
@@ -314,16 +313,16 @@ fn give_back(held: &mut Option<Held>) {
         let _ = undone(mouse).and_then(|bytes| write_to(&mut out, &bytes));
         drop(done);
     };
-    // In a thread of its own, since nobody may be reading at the other end.
+    // In a thread of its own: the write may block.
     if thread::Builder::new().name("moot-restore".to_owned()).spawn(write).is_ok() {
         let _ = is_done.recv_timeout(GRACE);
     }
-    // After that: what the terminal still reports would be shown.
+    // Last: otherwise the terminal's late reports would be echoed.
     let _ = terminal::disable_raw_mode();
 }
 
 fn given_back() -> io::Error {
-    io::Error::new(io::ErrorKind::NotConnected, "the terminal was given back")
+    io::Error::new(io::ErrorKind::NotConnected, "the terminal was restored")
 }
 
 fn write(bytes: &[u8]) -> io::Result<()> {
@@ -337,16 +336,16 @@ fn write_to(out: &mut os::TerminalOutput, bytes: &[u8]) -> io::Result<()> {
     out.flush()
 }
 
-/// Columns and rows; as they were if the terminal does not tell.
+/// Returns columns and rows; the previous ones if they are unknown.
 fn measured(before: (u16, u16)) -> (u16, u16) {
     match terminal::window_size() {
         Ok(size) if size.columns > 0 && size.rows > 0 => (size.columns, size.rows),
-        // `size` would run a program to learn it.
+        // `size` would run a program to find out.
         Ok(_) | Err(_) => before,
     }
 }
 
-/// Text that ends no sequence that it stands in.
+/// Returns a text that can't end the surrounding escape sequence.
 fn within(text: &str, chars_max: usize) -> String {
     shown(text, false).chars().take(chars_max).collect()
 }
@@ -357,7 +356,7 @@ fn title_bytes(title: &str) -> String {
 
 fn notification(text: &str) -> String {
     let text = within(text, NOTIFICATION_CHARS_MAX);
-    // A number in front would be taken for a command by some (`9;4;…` is a progress bar).
+    // Some terminals take a number in front for a command (`9;4;…` is a progress bar).
     let gap = if text.starts_with(|c: char| c.is_ascii_digit()) { " " } else { "" };
     format!("\x1b]9;{gap}{text}\x07")
 }
@@ -366,12 +365,12 @@ fn is_in_tmux() -> bool {
     std::env::var_os("TMUX").is_some_and(|value| !value.is_empty())
 }
 
-/// A sequence for the terminal in which tmux runs.
+/// Returns a sequence for the terminal in which tmux runs.
 fn through_tmux(sequence: &str) -> String {
     format!("\x1bPtmux;{}\x1b\\", sequence.replace('\x1b', "\x1b\x1b"))
 }
 
-/// RFC 4648, section 4.
+/// Returns the base64 of RFC 4648, section 4.
 fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
@@ -386,23 +385,23 @@ fn base64(bytes: &[u8]) -> String {
     out
 }
 
-/// Lets the thread that reads the terminal read on.
+/// Lets the thread that reads the terminal continue.
 #[derive(Debug)]
 pub(crate) struct GoOn(Sender<()>);
 
 impl GoOn {
-    /// What came is done with.
+    /// Reports that a batch is handled.
     pub(crate) fn go(&self) {
-        // It waits for one, and has not more than one to come.
+        // The thread waits for one, and never for more.
         let _ = self.0.try_send(());
     }
 }
 
-/// From now on what is typed comes to `to`, in batches. After each nothing is read until
-/// [`GoOn::go`]. An empty batch: the terminal is gone, and the screen is to end. Once in a process.
+/// Starts the thread that sends keys to `to`, in batches. After each batch nothing is read until
+/// [`GoOn::go`]. An empty batch: the terminal is gone, and the screen has to end. Once per process.
 ///
 /// # Errors
-/// If a thread can't be started.
+/// Returns an error if a thread can't be started.
 pub(crate) fn read_keys<T: Send + 'static>(
     to: WakeSender<T>,
     make: fn(Vec<Event>) -> T,
@@ -411,24 +410,24 @@ pub(crate) fn read_keys<T: Send + 'static>(
     let watch = {
         let to = to.clone();
         move || {
-            // Whoever reads would not notice, and turn without end.
+            // The reader would not notice, and would loop forever.
             if os::wait_until_terminal_is_gone() {
                 to.send(make(Vec::new()));
             }
         }
     };
-    // Both end with the process.
+    // Both threads end with the process.
     thread::Builder::new().name("moot-keys".to_owned()).spawn(move || read(&to, make, &goes_on))?;
     thread::Builder::new().name("moot-hangup".to_owned()).spawn(watch)?;
     Ok(GoOn(go_on))
 }
 
-/// So short that nothing is waited for. Not zero: with that it does not even look.
+/// A timeout that does not wait. Not zero: with zero nothing is polled.
 const AT_ONCE: Duration = Duration::from_micros(20);
 
 fn read<T>(to: &WakeSender<T>, make: fn(Vec<Event>) -> T, goes_on: &Receiver<()>) {
-    // The first look registers for changes of the size. A change before it is not reported, so the
-    // size is measured once more: the values of this event are ignored.
+    // The first poll registers for changes of the size. An earlier change is not reported, so the
+    // size is measured once more, and the values of this event are ignored.
     let _ = event::poll(AT_ONCE);
     if !to.send(make(vec![Event::Resize(0, 0)])) || goes_on.recv().is_err() {
         return;
@@ -442,13 +441,13 @@ fn read<T>(to: &WakeSender<T>, make: fn(Vec<Event>) -> T, goes_on: &Receiver<()>
     }
 }
 
-/// What comes next, and all that is there already.
+/// Returns the next event, with all that are there already.
 fn gathered() -> io::Result<Vec<Event>> {
     let mut batch = vec![event::read()?];
     while batch.len() < EVENTS_MAX && event::poll(AT_ONCE).unwrap_or(false) {
         match event::read() {
             Ok(next) => batch.push(next),
-            // It comes again when there is nothing else.
+            // The error returns when nothing else is there.
             Err(_) => break,
         }
     }
@@ -460,7 +459,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_set_is_undone() {
+    fn terminal_modes_are_undone() {
         for mouse in [false, true] {
             let mut screen = vt100::Parser::new(5.try_into().unwrap(), 20.try_into().unwrap(), 0);
             screen.process(b"before");
@@ -501,7 +500,7 @@ mod tests {
     }
 
     #[test]
-    fn to_give_back_what_was_not_taken_does_nothing() {
+    fn restoring_an_untaken_terminal_does_nothing() {
         restore();
         restore();
         assert!(write(b"x").is_err());

@@ -1,5 +1,5 @@
-//! Columns of texts: measuring, cutting and filling. By clusters, which is what a person takes for
-//! one character, and in the columns that they get when drawn.
+//! Columns of texts: measuring, cutting and filling. By clusters, which people take for one
+//! character, and in the columns that they get when drawn.
 
 use std::borrow::Cow;
 
@@ -8,24 +8,23 @@ use unicode_width::UnicodeWidthStr;
 
 /// Columns from one tab stop to the next.
 const TAB_COLUMNS: usize = 4;
-/// Stands for what was cut off.
+/// Mark of text that was cut off.
 pub(super) const CUT: &str = "…";
-/// Carries a mark that has no letter to stand on.
+/// Carrier of a mark that has no letter.
 const CARRIER: &str = "◌";
 
-/// Columns that a text takes when drawn.
+/// Returns the columns of a text when drawn.
 pub(super) fn width(text: &str) -> usize {
     text.graphemes(true).map(columns).sum()
 }
 
-/// Columns that a cluster takes as it stands; none if nothing of it would be seen. Whatever
-/// measures goes by this, and so does what puts clusters into cells: a row is as wide as it was
-/// taken for.
+/// Returns the columns of a cluster without replacement; 0 if nothing of it would be visible.
+/// Measuring and drawing both use this function, so that a row has the columns that were measured.
 pub(super) fn cluster_columns(cluster: &str) -> usize {
     if is_ascii(cluster) { 1 } else { cluster.width() }
 }
 
-/// Columns of one cluster as [`drawn`] makes it visible: at least one.
+/// Returns the columns of one cluster as [`drawn`] makes it visible: at least one.
 pub(super) fn columns(cluster: &str) -> usize {
     if cluster.contains(char::is_control) {
         return 1;
@@ -33,19 +32,19 @@ pub(super) fn columns(cluster: &str) -> usize {
     cluster_columns(cluster).max(1)
 }
 
-/// Most clusters: there is nothing to find out about them.
+/// Returns true for most clusters: their width is known.
 fn is_ascii(cluster: &str) -> bool {
     matches!(cluster.as_bytes(), [b' '..=b'~'])
 }
 
-/// A cluster as it is drawn. A mark without a letter stands on a dotted circle: what takes no
-/// column is left out of the cells, and people should see that something is there.
+/// Returns a cluster as it is drawn. A mark without a letter gets a dotted circle: cells without
+/// columns are left out, and people should see that something is there.
 pub(super) fn drawn(cluster: &str) -> Cow<'_, str> {
     if is_ascii(cluster) {
         return cluster.into();
     }
     if cluster.contains(char::is_control) {
-        // Safe texts have none but line ends and tabs, where one line was expected.
+        // Safe texts have only line ends and tabs, where one line was expected.
         return " ".into();
     }
     if cluster_columns(cluster) > 0 {
@@ -53,11 +52,11 @@ pub(super) fn drawn(cluster: &str) -> Cow<'_, str> {
     }
     let carried = format!("{CARRIER}{cluster}");
     let one = carried.graphemes(true).nth(1).is_none() && cluster_columns(&carried) == 1;
-    // A lone filler or half a syllable does not join it.
+    // A single filler or half a syllable does not join the circle.
     if one { carried.into() } else { CARRIER.into() }
 }
 
-/// A text that is never wider than `columns`; `…` at the end if something was cut off.
+/// Returns a text that is never wider than `columns`; with `…` at the end if it was cut.
 pub(crate) fn cut(text: &str, columns: usize) -> Cow<'_, str> {
     let Fit { end, whole, as_is } = fit(text, columns);
     if whole && as_is {
@@ -71,16 +70,16 @@ pub(crate) fn cut(text: &str, columns: usize) -> Cow<'_, str> {
     out.into()
 }
 
-/// How much of a text goes into some columns.
+/// Part of a text that fits into some columns.
 struct Fit {
     /// Bytes that fit, with `…` behind them if it is not the whole text.
     end: usize,
     whole: bool,
-    /// Nothing has to be drawn otherwise than it is written.
+    /// True if each cluster is drawn as it is written.
     as_is: bool,
 }
 
-/// Looks no further than it has to: a text may be long, a row is not.
+/// Returns the part that fits. Only the beginning is read: a text may be long, a row is not.
 fn fit(text: &str, limit: usize) -> Fit {
     let (mut column, mut end, mut as_is) = (0, 0, true);
     for (at, cluster) in text.grapheme_indices(true) {
@@ -96,7 +95,7 @@ fn fit(text: &str, limit: usize) -> Fit {
     Fit { end: text.len(), whole: true, as_is }
 }
 
-/// A text cut or filled up to exactly so many columns.
+/// Returns a text cut or filled to exactly `columns`.
 pub(super) fn filled(text: &str, columns: usize) -> String {
     let mut out = cut(text, columns).into_owned();
     let blank = columns - width(&out);
@@ -104,7 +103,7 @@ pub(super) fn filled(text: &str, columns: usize) -> String {
     out
 }
 
-/// Columns of a space at a column.
+/// Returns the columns of a space at a column.
 pub(super) fn space_columns(space: &str, column: usize) -> usize {
     if space == "\t" { TAB_COLUMNS - column % TAB_COLUMNS } else { columns(space) }
 }
@@ -144,7 +143,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_cut_is_never_wider_and_never_half_a_letter() {
+    fn cut_text_is_never_too_wide_and_never_halves_a_letter() {
         assert_eq!(cut("회의실", 6), "회의실");
         assert!(matches!(cut("회의실", 6), Cow::Borrowed(_)));
         assert_eq!(cut("회의실", 5), "회의…");
@@ -159,14 +158,14 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn columns_of_a_table_stand_below_each_other() {
+    fn columns_of_a_table_are_aligned() {
         assert_eq!(filled("철수", 6), "철수  ");
         assert_eq!(filled("철수와 영희", 6), "철수… ");
         assert_eq!(filled("한", 1), "…");
         assert_eq!(filled("한", 0), "");
     }
 
-    /// What people and programs send, and what breaks things.
+    /// Texts of people and programs, and texts that break things.
     pub(in crate::tui) fn any_text() -> impl Strategy<Value = String> {
         let part = prop_oneof![
             "[a-z가-힣]{1,12}",
@@ -188,7 +187,7 @@ pub(super) mod tests {
 
     proptest! {
         #[test]
-        fn what_is_cut_fits(text in any_text(), columns in 0..40usize) {
+        fn cut_text_fits(text in any_text(), columns in 0..40usize) {
             prop_assert!(width(&cut(&text, columns)) <= columns);
             prop_assert_eq!(width(&filled(&text, columns)), columns);
             prop_assert_eq!(width(&cut(&text, width(&text))), width(&text));

@@ -9,10 +9,10 @@ use super::{
     width::{columns, filled, space_columns, width},
 };
 
-/// A text as rows of at most `first` and then `rest` columns, as byte ranges. It breaks at spaces,
-/// which are dropped there, and between ideographs; a word longer than a row breaks between any
-/// clusters. Spaces at the start of a line stay. No columns count as one, and there is at least one
-/// row.
+/// Returns a text as rows of at most `first` and then `rest` columns, as byte ranges. Rows break at
+/// spaces, which are dropped there, and between ideographs; a word longer than a row breaks between
+/// any clusters. Spaces at the start of a line are kept. Zero columns count as one, and there is at
+/// least one row.
 pub(super) fn wrap(text: &str, first: usize, rest: usize) -> Vec<Range<usize>> {
     let mut wrapper = Wrapper::new(text, first, rest);
     let mut word: Option<Word> = None;
@@ -41,11 +41,11 @@ pub(super) fn wrap(text: &str, first: usize, rest: usize) -> Vec<Range<usize>> {
     wrapper.rows
 }
 
-/// Columns of what is written or pressed, before what it does.
+/// Columns of usages and keys, before their descriptions.
 const LEFT_COLUMNS: usize = 28;
 
-/// What is written or pressed, and what it does, side by side in so many columns. A left side that
-/// is too long has rows of its own.
+/// Returns a usage or key and its description, side by side in `columns`. A left side that is too
+/// long has rows of its own.
 pub(super) fn entry(left: &str, about: &str, columns: usize) -> Vec<String> {
     let whole = wrap(left, columns, columns);
     let mut rows: Vec<String> = whole.into_iter().map(|row| left[row].to_owned()).collect();
@@ -57,7 +57,7 @@ pub(super) fn entry(left: &str, about: &str, columns: usize) -> Vec<String> {
     rows
 }
 
-/// Whether a row may end at a cluster; the spaces that forbid it are letters here.
+/// Returns true if a row may end at a cluster; no-break spaces count as letters.
 pub(super) fn is_space(cluster: &str) -> bool {
     let blank = |c: char| c.is_whitespace() && !matches!(c, '\u{a0}' | '\u{2007}' | '\u{202f}');
     let mut chars = cluster.chars();
@@ -71,14 +71,14 @@ struct Word {
     last: char,
 }
 
-/// Whether a row may end between a character and the cluster behind it. Chinese and Japanese write
-/// without spaces; Korean does not.
+/// Returns true if a row may end between a character and the cluster behind it. Chinese and
+/// Japanese write without spaces; Korean does not.
 pub(super) fn breaks_between(last: char, next: &str) -> bool {
     let before = is_ideograph(last) || matches!(last, '、' | '。' | '，' | '」' | '』');
     before && next.starts_with(is_ideograph)
 }
 
-/// The row that is being filled, and those before it.
+/// The current row, and those before it.
 struct Wrapper<'a> {
     text: &'a str,
     first: usize,
@@ -86,12 +86,12 @@ struct Wrapper<'a> {
     rows: Vec<Range<usize>>,
     /// The row up to its last word.
     row: Range<usize>,
-    /// Nothing but spaces so far.
+    /// True while the row has only spaces.
     blank: bool,
-    /// Where it ends, and its columns, with the spaces behind the last word that fit.
+    /// End of the row and its columns, with the spaces behind the last word that fit.
     end: usize,
     column: usize,
-    /// A space did not fit: what follows doesn't either.
+    /// True if a space did not fit: the text behind it does not either.
     full: bool,
 }
 
@@ -101,7 +101,7 @@ impl<'a> Wrapper<'a> {
         Self { text, first, rest, rows, row: 0..0, blank: true, end: 0, column: 0, full: false }
     }
 
-    /// Columns of the row that is being filled.
+    /// Returns the columns of the current row.
     fn limit(&self) -> usize {
         if self.rows.is_empty() { self.first } else { self.rest }
     }
@@ -114,7 +114,7 @@ impl<'a> Wrapper<'a> {
         (self.column, self.blank, self.full) = (0, true, false);
     }
 
-    /// Ends it with the spaces that fit.
+    /// Ends the row with the spaces that fit.
     fn end_line(&mut self, next: usize) {
         self.row.end = self.end;
         self.turn(next);
@@ -138,8 +138,8 @@ impl<'a> Wrapper<'a> {
     }
 
     fn word(&mut self, word: &Word) {
-        // A word that is too long for any row is broken where it stands, and so is the first of a
-        // line behind its indentation: on a small screen no row should stay empty.
+        // A word that is too long for any row is broken in place, and so is the first of a line
+        // behind its indentation: on a small screen no row should be empty.
         if !self.fits(word.columns) && !self.blank && word.columns <= self.rest {
             self.turn(word.range.start);
         }
@@ -157,7 +157,7 @@ impl<'a> Wrapper<'a> {
         let text = self.text;
         for (at, cluster) in text[range.clone()].grapheme_indices(true) {
             let (at, wide) = (range.start + at, columns(cluster));
-            // One that is wider than any row gets a row of its own.
+            // A cluster that is wider than any row gets a row of its own.
             if !self.fits(wide) && (self.column > 0 || (self.rows.is_empty() && wide <= self.rest))
             {
                 self.turn(at);
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_for_its_column_stands_above_the_other() {
+    fn entry_too_long_for_its_column_is_above_its_description() {
         let blank = " ".repeat(LEFT_COLUMNS);
         assert_eq!(entry("Alt-Y", "copy its text", 60), [format!("{:28}copy its text", "Alt-Y")]);
         for left in ["/announce [--level L] TEXT ..", "Alt-Enter, Ctrl-J, Shift-Enter"] {
@@ -242,7 +242,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn all_that_is_no_space_appears_once_and_in_order(
+        fn all_but_spaces_appears_once_and_in_order(
             text in any_text(), first in 0..30usize, rest in 0..30usize
         ) {
             let ranges = wrap(&text, first, rest);

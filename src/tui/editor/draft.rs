@@ -1,21 +1,21 @@
-//! A text in the making, with its cursor and the steps back.
+//! A text being written, with its cursor and its undo steps.
 
 use std::ops::Range;
 
 use unicode_segmentation::GraphemeCursor;
 
-/// Steps back that are kept; the oldest go first.
+/// Maximum number of undo steps; the oldest are dropped first.
 const STEPS_MAX: usize = 1000;
-/// Bytes that all steps back hold together; the last one stays in any case.
+/// Maximum bytes of all undo steps; the last step is always kept.
 const STEPS_BYTES_MAX: usize = 1024 * 1024;
 
-/// One change, with all that is needed to take it back and to do it again.
+/// One change, with the data to undo and redo it.
 #[derive(Debug, Clone)]
 struct Step {
     at: usize,
     removed: String,
     inserted: String,
-    /// Where the cursor stood before it, and after.
+    /// Position of the cursor before the change.
     before: usize,
     after: usize,
 }
@@ -34,40 +34,40 @@ impl Step {
 #[derive(Debug, Clone, Default)]
 pub(in crate::tui) struct Draft {
     text: String,
-    /// Always between two clusters.
+    /// Position in bytes, always between two clusters.
     cursor: usize,
     undo: Vec<Step>,
     redo: Vec<Step>,
 }
 
 impl Draft {
-    /// A text as if it had just been written, with the cursor at its end.
+    /// Returns a draft of a text, with the cursor at its end and nothing to undo.
     pub(in crate::tui) fn of(text: &str) -> Self {
         let text = cleaned(text);
         Self { cursor: text.len(), text, ..Self::default() }
     }
 
-    /// The text.
+    /// Returns the text of the draft.
     pub(in crate::tui) fn text(&self) -> &str {
         &self.text
     }
 
-    /// Where what is typed goes, in bytes.
+    /// Returns the position of the cursor, in bytes.
     pub(super) fn cursor(&self) -> usize {
         self.cursor
     }
 
-    /// The text alone.
+    /// Returns the text alone.
     pub(super) fn into_text(self) -> String {
         self.text
     }
 
-    /// Puts the cursor there, or behind the cluster that the place is within.
+    /// Moves the cursor to a position, or behind the cluster around it.
     pub(super) fn go(&mut self, to: usize) {
         self.cursor = boundary_from(&self.text, to);
     }
 
-    /// Puts one text in place of another, the cursor behind it.
+    /// Replaces a part of the text, and moves the cursor behind it.
     pub(super) fn change(&mut self, range: Range<usize>, with: &str) {
         if range.is_empty() && with.is_empty() {
             return;
@@ -81,7 +81,8 @@ impl Draft {
         self.forget_oldest();
     }
 
-    /// Puts more at the cursor, as a part of the last step; false if that did not end here.
+    /// Inserts more at the cursor, as a part of the last step; returns false if that step did not
+    /// end here.
     pub(super) fn go_on(&mut self, with: &str) -> bool {
         let at = self.cursor;
         let Some(mut step) = self.undo.pop_if(|step| step.end() == at) else {
@@ -93,8 +94,8 @@ impl Draft {
         true
     }
 
-    /// Puts another text in place of what the last step put in, as a part of it; false if `range` is
-    /// something else.
+    /// Replaces the text that the last step inserted, as a part of that step; returns false if
+    /// `range` is another one.
     pub(super) fn instead(&mut self, range: Range<usize>, with: &str) -> bool {
         let same = |step: &mut Step| step.at == range.start && step.end() == range.end;
         let Some(mut step) = self.undo.pop_if(same) else {
@@ -106,7 +107,7 @@ impl Draft {
         true
     }
 
-    /// Takes the last step back; does nothing if there is none.
+    /// Undoes the last step; does nothing if there is none.
     pub(super) fn undo(&mut self) {
         if let Some(step) = self.undo.pop() {
             self.text.replace_range(step.at..step.end(), &step.removed);
@@ -115,7 +116,7 @@ impl Draft {
         }
     }
 
-    /// Does again what was taken back last.
+    /// Redoes the step that was undone last.
     pub(super) fn redo(&mut self) {
         if let Some(step) = self.redo.pop() {
             self.text.replace_range(step.at..step.at + step.removed.len(), &step.inserted);
@@ -127,7 +128,7 @@ impl Draft {
     fn put(&mut self, range: Range<usize>, with: &str) {
         let end = range.start + with.len();
         self.text.replace_range(range, with);
-        // What was put in may have joined with what follows: a letter before a lone accent.
+        // The inserted text may have joined with the text behind it: a letter before a lone accent.
         self.go(end);
     }
 
@@ -149,36 +150,36 @@ impl Draft {
     }
 }
 
-/// A text as the input can hold it: line ends are "\n", and of the control characters only they and
-/// tabs stay.
+/// Returns a text that the input can hold: line ends are "\n", and no other control characters than
+/// tabs are left.
 pub(super) fn cleaned(text: &str) -> String {
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
 }
 
-/// Where the cluster begins that ends at `at`.
+/// Returns the start of the cluster that ends at `at`.
 pub(super) fn previous(text: &str, at: usize) -> usize {
     let before = GraphemeCursor::new(at, text.len(), true).prev_boundary(text, 0);
     before.ok().flatten().unwrap_or(0)
 }
 
-/// Where the cluster ends that begins at `at`.
+/// Returns the end of the cluster that begins at `at`.
 pub(super) fn next(text: &str, at: usize) -> usize {
     let after = GraphemeCursor::new(at, text.len(), true).next_boundary(text, 0);
     after.ok().flatten().unwrap_or(text.len())
 }
 
-/// `at`, or the end of the cluster that it is within.
+/// Returns `at`, or the end of the cluster around it.
 pub(super) fn boundary_from(text: &str, at: usize) -> usize {
     if is_boundary(text, at) { at } else { next(text, at) }
 }
 
-/// `at`, or the start of the cluster that it is within.
+/// Returns `at`, or the start of the cluster around it.
 pub(super) fn boundary_to(text: &str, at: usize) -> usize {
     if is_boundary(text, at) { at } else { previous(text, at) }
 }
 
-/// Whether no cluster goes over `at`. The whole text is there, so that it can always be said.
+/// Returns true if no cluster spans `at`. The whole text is known, so the answer is always certain.
 fn is_boundary(text: &str, at: usize) -> bool {
     GraphemeCursor::new(at, text.len(), true).is_boundary(text, 0).unwrap_or(false)
 }

@@ -253,7 +253,8 @@ impl Editor {
     fn transpose(&mut self) {
         let (text, at) = (self.text(), self.cursor());
         let line = line_at(text, at);
-        // At the end of a line those before the cursor: that is where a slip is seen.
+        // At the end of a line the two clusters before the cursor are swapped: the mistake is
+        // visible there.
         let middle = if at == line.end { previous(text, at) } else { at };
         if middle <= line.start || line.is_empty() {
             return;
@@ -335,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cursor_goes_by_what_a_person_takes_for_one_character() {
+    fn cursor_moves_by_grapheme_clusters() {
         let family = "👩\u{200d}👩\u{200d}👧";
         for one in [family, "🇰🇷", "e\u{301}", "\u{1112}\u{1161}\u{11ab}", "한", "\n"] {
             assert_eq!(after(&format!("a{one}|b"), &[Edit::Left]), format!("a|{one}b"));
@@ -378,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn kills_in_a_row_are_put_in_as_one() {
+    fn consecutive_kills_are_yanked_as_one() {
         use Edit::{KillToEnd, KillWordBack, KillWordForward, Left, Start, Yank};
         assert_eq!(after("one two|", &[KillWordBack, KillWordBack, Yank]), "one two|");
         assert_eq!(
@@ -400,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn typed_letters_are_taken_back_a_word_at_a_time() {
+    fn typed_letters_are_undone_word_by_word() {
         let mut editor = Editor::default();
         for letter in "오늘 회의".chars() {
             editor.insert(letter.encode_utf8(&mut [0; 4]));
@@ -432,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn a_completion_is_taken_back_as_a_whole() {
+    fn completion_is_undone_as_a_whole() {
         let mut editor = editor("hi an| there");
         editor.replace(3..5, "@ann");
         editor.replace(3..7, "@andrea");
@@ -444,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_back_are_bounded() {
+    fn undo_steps_are_bounded() {
         let mut editor = Editor::default();
         let long = "x".repeat(400_000);
         for _ in 0..3 {
@@ -494,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn sending_what_was_recalled_loses_nothing() {
+    fn sending_a_recalled_text_loses_nothing() {
         let mut editor = Editor::default();
         send(&mut editor, "one");
         editor.insert("not yet");

@@ -1,4 +1,4 @@
-//! The input as rows of a given width, and which place in the text is shown where.
+//! The input as rows of a given width, and the positions of the text in them.
 
 use std::borrow::Cow;
 
@@ -15,25 +15,26 @@ use crate::{
 /// The input as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::tui) struct Layout {
-    /// At least one; none wider than the columns that were given.
+    /// Rows, at least one; none wider than the given columns.
     pub(in crate::tui) rows: Vec<String>,
-    /// Column and row; always within the columns, and on one of the rows.
+    /// Column and row of the cursor; always within the columns, and on one of the rows.
     pub(in crate::tui) cursor: (usize, usize),
-    /// What the cursor can do in each row.
+    /// Positions of the cursor in each row.
     stops: Vec<Stops>,
     columns: usize,
 }
 
-/// Where clusters begin in one row, as bytes of the text and columns.
+/// Starts of the clusters in one row, as bytes of the text and columns.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Stops {
     places: Vec<(usize, usize)>,
-    /// The line ends here, and the last place is its end; otherwise it goes on in the next row.
+    /// True if the line ends in this row, whose last position is then its end; otherwise it
+    /// continues in the next row.
     ends_line: bool,
 }
 
 impl Layout {
-    /// Lays a text out, broken at spaces where that is possible.
+    /// Lays out a text, broken at spaces where possible.
     pub(super) fn of(text: &str, cursor: usize, columns: usize) -> Self {
         let columns = columns.max(1);
         let mut setter = Setter { columns, ..Setter::default() };
@@ -47,8 +48,8 @@ impl Layout {
         layout
     }
 
-    /// The place in the text that is shown in that row, at that column or before it; none if the cursor
-    /// can't stand there, since all of it belongs to what began above.
+    /// Returns the position in the text that is shown in a row, at a column or before it; none if
+    /// the row belongs to a cluster that began above.
     pub(super) fn place(&self, column: usize, row: usize) -> Option<usize> {
         let places = &self.stops[row].places;
         let last = column.min(self.columns - 1);
@@ -67,7 +68,8 @@ impl Layout {
             self.cursor = (column, row);
             return;
         }
-        // Behind the last column, so it stands in the next row, where what is typed will appear.
+        // The cursor is behind the last column, so it appears in the next row, where the next
+        // letter will.
         self.cursor = (0, row + 1);
         let stops = &mut self.stops[row];
         if stops.ends_line {
@@ -79,25 +81,25 @@ impl Layout {
     }
 }
 
-/// Sets one cluster after the other.
+/// Layout in progress, one cluster after the other.
 #[derive(Debug, Default)]
 struct Setter {
     columns: usize,
     rows: Vec<String>,
     stops: Vec<Stops>,
-    /// The row in the making.
+    /// The current row.
     row: String,
     places: Vec<(usize, usize)>,
     column: usize,
-    /// What the word ends with that is being set; none between words.
+    /// Last character of the current word; none between words.
     last: Option<char>,
-    /// Where that row can be broken.
+    /// Position where the current row can be broken.
     break_at: Option<Break>,
-    /// The row ends with a space that it has no column for.
+    /// True if the row ends with a space that has no column.
     hangs: bool,
 }
 
-/// How far a row has come.
+/// Length of a row up to some position.
 #[derive(Debug, Clone, Copy)]
 struct Break {
     bytes: usize,
@@ -106,10 +108,10 @@ struct Break {
 }
 
 impl Setter {
-    /// A line of the text, which begins at byte `at` of it.
+    /// Lays out a line that begins at byte `at` of the text.
     fn line(&mut self, at: usize, line: &str) {
         for (offset, cluster) in line.grapheme_indices(true) {
-            // What would be written out is a word, whatever it is.
+            // Spaces that are shown as an escape are parts of words.
             if cluster == "\t" || is_space(cluster) && !cluster.contains(is_unsafe_to_show) {
                 self.space(at + offset, cluster);
             } else {
@@ -121,7 +123,8 @@ impl Setter {
         self.last = None;
     }
 
-    /// A space breaks no row: behind the last column it hangs, and the next word begins a row.
+    /// Adds a space. It breaks no row: behind the last column it has no width, and the next word
+    /// begins a row.
     fn space(&mut self, at: usize, space: &str) {
         if self.column == self.columns && self.hangs {
             self.end_row(false);
@@ -143,9 +146,9 @@ impl Setter {
         }
         self.last = cluster.chars().next_back();
         let mut place = Some(at);
-        // Several if it is written out.
+        // An escape has several clusters.
         for piece in text.graphemes(true) {
-            // One that is wider than any row can't be shown.
+            // A cluster that is wider than any row can't be shown.
             let piece = if width(piece) > self.columns { CUT } else { piece };
             self.make_room(width(piece));
             self.places.extend(place.take().map(|at| (at, self.column)));
@@ -156,11 +159,12 @@ impl Setter {
 
     fn may_break(&mut self) {
         let (bytes, places) = (self.row.len(), self.places.len());
-        // The row before must not be left empty.
+        // The previous row must not be left empty.
         self.break_at = (places > 0).then_some(Break { bytes, places, column: self.column });
     }
 
-    /// Begins a new row if so many columns are not left, with the word that does not fit as a whole.
+    /// Begins a new row if fewer than `columns` are left, with the word that does not fit as a
+    /// whole.
     fn make_room(&mut self, columns: usize) {
         while self.column + columns > self.columns {
             match self.break_at.take() {
@@ -189,7 +193,7 @@ impl Setter {
     }
 }
 
-/// A cluster as it can be shown.
+/// Returns a cluster as it can be shown.
 fn visible(cluster: &str) -> Cow<'_, str> {
     match shown(cluster, false) {
         Cow::Borrowed(safe) => drawn(safe),
@@ -207,7 +211,7 @@ mod tests {
     use crate::tui::{cells::tests::ends, frame::Row, wrap::wrap};
 
     impl Layout {
-        /// Checks what holds for every layout.
+        /// Checks the invariants of every layout.
         pub(in crate::tui::editor) fn check(&self, text: &str, columns: usize) {
             let columns = columns.max(1);
             let (column, row) = self.cursor;
@@ -301,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_would_obey_or_drop_is_made_visible() {
+    fn control_and_invisible_characters_are_made_visible() {
         assert_eq!(rows("a\u{202e}b", 20), ["a\\u{202e}b"]);
         assert_eq!(rows("a\u{202e}b", 4), ["a\\u{", "202e", "}b"]);
         assert_eq!(cursor("\u{202e}|", 20), (8, 0));

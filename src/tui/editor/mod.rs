@@ -1,9 +1,8 @@
 //! The input: several lines of text, moved through and changed by grapheme clusters, which people
 //! see as one character.
 //!
-//! The crates for text input go by `char`s: their cursor stops within an emoji family or a
-//! decomposed Hangul syllable, and deletes half of it. Hence this one. It knows no keys and no
-//! terminal.
+//! The crates for text input work on `char`s: their cursor stops within an emoji family or a
+//! decomposed Hangul syllable, and deletes half of it. This one knows no keys and no terminal.
 
 mod draft;
 mod input;

@@ -1,4 +1,4 @@
-//! Where lines and words begin and end, always between two clusters.
+//! Boundaries of lines and words, always between two clusters.
 
 use std::ops::Range;
 
@@ -7,14 +7,14 @@ use unicode_segmentation::UnicodeSegmentation as _;
 
 use super::draft::{boundary_from, boundary_to};
 
-/// From the end of the line before to the end of the line that `at` is in.
+/// Returns the line around `at`, without its line ends.
 pub(super) fn line_at(text: &str, at: usize) -> Range<usize> {
     let start = text[..at].rfind('\n').map_or(0, |end| end + 1);
     let end = text[at..].find('\n').map_or(text.len(), |end| at + end);
     start..end
 }
 
-/// The edge of a line, or over it if that is where one is.
+/// Returns the edge of a line, or the next one if `at` is there already.
 pub(super) fn or_further(
     edge: usize,
     at: usize,
@@ -24,19 +24,19 @@ pub(super) fn or_further(
     if edge == at { over(text, at) } else { edge }
 }
 
-/// Where the word begins that is before `at` or around it.
+/// Returns the start of the word before `at` or around it.
 pub(super) fn word_before(text: &str, at: usize) -> usize {
     let word = text[..at].split_word_bound_indices().rfind(|(_, word)| is_word(word));
     boundary_to(text, word.map_or(0, |(start, _)| start))
 }
 
-/// Where the word ends that is behind `at` or around it.
+/// Returns the end of the word behind `at` or around it.
 pub(super) fn word_behind(text: &str, at: usize) -> usize {
     let word = text[at..].split_word_bound_indices().find(|(_, word)| is_word(word));
     boundary_from(text, word.map_or(text.len(), |(start, word)| at + start + word.len()))
 }
 
-/// Letters and digits, and emoji: they are not skipped like the commas between words.
+/// Returns true for letters, digits and emoji; commas between words are skipped.
 fn is_word(part: &str) -> bool {
     part.chars().any(|c| {
         c.is_alphanumeric()

@@ -14,11 +14,11 @@ use crate::{
     tui::{scrollback::NoteKind, sentences, slash::CommandPurpose},
 };
 
-/// The bell rings so often at most.
+/// Minimum time between two bells.
 const BELL_EVERY_US: u64 = 1_000_000;
 
 impl Model {
-    /// Rings, and shows it on the desktop, as it is wished for that room.
+    /// Rings the bell and shows the message on the desktop, as chosen for that room.
     pub(super) fn alert(&mut self, now: When, at: usize, important: bool, message: Message) {
         let (bell, notify) = match self.rooms.get(at) {
             Some(room) => (room.alerts.bell, room.alerts.notify),
@@ -55,7 +55,8 @@ impl Model {
             room.note(message.wall_us, NoteKind::Notice(level), text);
         }
         if notice.ack || level == Level::Critical {
-            // It may be acknowledged already: here before, or by another session of this name.
+            // An announcement may be acknowledged already: earlier here, or by another session of
+            // this name.
             self.ask_for_notice(number);
         }
         if message.from.name() != self.user.name && self.user.focus != Some(true) {
@@ -69,7 +70,7 @@ impl Model {
         self.effects.push_back(Effect::Ask(request, PendingRequest::Notice(number)));
     }
 
-    /// The key for announcements: says that the heaviest one was seen.
+    /// Acknowledges the announcement of the highest level, for the key.
     pub(super) fn acknowledge(&mut self) {
         let Some(notice) = self.notices.next() else {
             if !self.notices.clear() {
@@ -79,7 +80,7 @@ impl Model {
             return;
         };
         let number = notice.number;
-        // Other screens of this name learn of it when somebody looks at them.
+        // Other screens of this name find out when their user looks.
         if notice.is_acknowledged() && self.server.is_up() {
             self.ask_to_acknowledge(number);
         } else if notice.ack {

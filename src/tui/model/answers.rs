@@ -63,7 +63,7 @@ impl Model {
         }
     }
 
-    /// Takes up a list that the screen asked for by itself.
+    /// Handles a list that the screen requested by itself.
     fn looked_up(&mut self, now: When, explained: Explained) {
         match explained {
             Explained::Rooms(rooms) => self.take_rooms(rooms),
@@ -127,7 +127,7 @@ impl Model {
     fn request_refused(&mut self, now: When, asked: PendingRequest, refusal: Refusal) {
         let is_up = self.server.is_up();
         match asked {
-            // Lists for the screen itself: the next look asks again.
+            // Lists for the screen itself: the next look requests them again.
             PendingRequest::Sign
             | PendingRequest::Read
             | PendingRequest::Marks(_)
@@ -158,7 +158,7 @@ impl Model {
             PendingRequest::Open(user) => {
                 self.conversation_refused(now, &StreamName::Direct(user), &refusal);
             }
-            // Without a connection it waits for one.
+            // Without a connection the text waits for one.
             PendingRequest::OpenFor(..) if !is_up => {}
             PendingRequest::OpenFor(user, token) => {
                 self.complain(refusal.text);
@@ -174,7 +174,7 @@ impl Model {
         }
     }
 
-    /// Returns a refused command to where it was typed.
+    /// Returns a refused command to the input of its room.
     fn command_refused(
         &mut self,
         typed: Option<TypedCommand>,
@@ -190,7 +190,7 @@ impl Model {
         if let CommandPurpose::Acknowledge(number) = purpose
             && refusal.code == RefusalCode::Absent
         {
-            // It has ended, or belongs to another boot.
+            // The announcement has ended, or belongs to another boot.
             self.notices.remove(*number);
         }
         self.complain(refusal.text);

@@ -41,7 +41,7 @@ fn room(name: &str) -> RoomName {
 }
 
 impl Options {
-    /// The defaults for a user, in black and white and at Greenwich.
+    /// The defaults for a user, in black and white, in UTC.
     pub(in crate::tui) fn of_defaults(user: &str) -> Self {
         Self {
             keys: Keys::new(&BTreeMap::new()).unwrap(),
@@ -77,7 +77,7 @@ fn options() -> Options {
     Options::of_defaults("ann")
 }
 
-/// ann's screen with the rooms dev and ops, connected, looked at.
+/// Ann's screen with the rooms dev and ops, connected, with the focus.
 struct Screen {
     model: Model,
     now: When,
@@ -171,7 +171,7 @@ impl Screen {
         self.model.event(self.now, Event::Message(message));
     }
 
-    /// What has just gone out.
+    /// Effects since the last call.
     fn said_now(&mut self) -> (u64, Target) {
         let say = |effect| match effect {
             Effect::Say { token, to, .. } => Some((token, to)),
@@ -218,7 +218,7 @@ fn member(name: &str) -> Member {
     }
 }
 
-/// A public room with one member, in which nothing was said.
+/// A public room with one member and no messages.
 fn info(name: &str) -> RoomInfo {
     RoomInfo {
         name: room(name),
@@ -270,7 +270,7 @@ fn asks(effects: &[Effect]) -> Vec<&Request> {
         .collect()
 }
 
-// ---- what is typed -------------------------------------------------------------------------------
+// ---- input ---------------------------------------------------------------------------------------
 
 #[test]
 fn each_room_has_its_own_draft() {
@@ -297,7 +297,7 @@ fn each_room_has_its_own_draft() {
 }
 
 #[test]
-fn what_was_said_is_shown_until_it_stands_and_once() {
+fn sent_text_is_shown_once_before_and_after_its_ack() {
     let mut screen = Screen::new();
     screen.enter("hello");
     assert_eq!(screen.input(), "");
@@ -318,7 +318,7 @@ fn what_was_said_is_shown_until_it_stands_and_once() {
 }
 
 #[test]
-fn what_was_refused_stands_in_the_input_again() {
+fn refused_text_returns_to_the_input() {
     let mut screen = Screen::new();
     screen.enter("first");
     let (token, _) = screen.said_now();
@@ -327,30 +327,30 @@ fn what_was_refused_stands_in_the_input_again() {
     assert!(screen.room("dev").pending.is_empty());
     let refusal = Refusal::new(RefusalCode::Denied, "you are muted");
     screen.model.refused(screen.now, &refusal);
-    assert!(screen.rows().iter().any(|row| row.contains("not done: you are muted")));
+    assert!(screen.rows().iter().any(|row| row.contains("refused: you are muted")));
 }
 
 #[test]
-fn what_was_refused_is_never_put_together_with_what_is_typed() {
+fn refused_text_is_never_joined_with_typed_text() {
     let mut screen = Screen::new();
     screen.enter("hello all");
     let (token, _) = screen.said_now();
     screen.typed("/msg @root a secret");
     screen.model.unsaid(token);
     assert_eq!(screen.input(), "/msg @root a secret");
-    assert!(screen.rows().iter().any(|row| row.contains("1 not said")));
+    assert!(screen.rows().iter().any(|row| row.contains("1 unsent")));
     let kept = screen.model.kept().0;
     assert_eq!(
         (&kept.drafts["dev"][..], &kept.unsaid["dev"][..]),
         ("/msg @root a secret", &["hello all".to_owned()][..])
     );
     let kept = kept.clone();
-    // Afterwards it comes back.
+    // Afterwards it is back.
     screen.ctrl('u');
     screen.press(KeyCode::Up);
     assert_eq!(screen.input(), "hello all");
     assert!(screen.room("dev").unsaid.is_empty());
-    // And so it does on the next screen.
+    // And so it is on the next screen.
     let mut screen = Screen::with(options(), kept);
     assert_eq!(screen.input(), "/msg @root a secret");
     screen.ctrl('u');
@@ -359,7 +359,7 @@ fn what_was_refused_is_never_put_together_with_what_is_typed() {
 }
 
 #[test]
-fn what_is_kept_is_touched_no_more() {
+fn saved_draft_is_no_longer_touched() {
     let mut screen = Screen::new();
     screen.typed("x");
     assert!(screen.model.kept().1.drafts.contains("dev"));
@@ -373,7 +373,7 @@ fn what_is_kept_is_touched_no_more() {
 }
 
 #[test]
-fn what_is_typed_in_no_room_stays_in_the_input_and_is_kept() {
+fn text_typed_in_no_room_stays_and_is_saved() {
     let kept = Kept { drafts: [("web".to_owned(), "web's".to_owned())].into(), ..Kept::default() };
     let mut screen = Screen::with(options(), kept);
     screen.enter("/part");
@@ -393,7 +393,7 @@ fn what_is_typed_in_no_room_stays_in_the_input_and_is_kept() {
 }
 
 #[test]
-fn who_passes_through_a_room_has_not_read_it() {
+fn passing_through_a_room_does_not_mark_it_read() {
     let mut screen = Screen::new();
     screen.said("ops", 1, "bob", "one");
     screen.now = at(10);
@@ -402,7 +402,7 @@ fn who_passes_through_a_room_has_not_read_it() {
     screen.model.tick(screen.now);
     screen.alt('1');
     assert_eq!((screen.room("ops").marks.unread, screen.room("ops").first_unread()), (1, Some(1)));
-    // Who stays has.
+    // A user who stays has read it.
     screen.alt('2');
     screen.model.tick(screen.now);
     let due = screen.model.deadline_us(screen.now).unwrap();
@@ -410,7 +410,7 @@ fn who_passes_through_a_room_has_not_read_it() {
     screen.now.mono_us += 1_000_000;
     screen.model.tick(screen.now);
     assert_eq!(screen.room("ops").marks.unread, 0);
-    // And who types there.
+    // And a user who types there.
     screen.alt('1');
     screen.said("ops", 2, "bob", "two");
     screen.alt('2');
@@ -419,7 +419,7 @@ fn who_passes_through_a_room_has_not_read_it() {
 }
 
 #[test]
-fn what_the_server_counted_is_not_counted_twice() {
+fn messages_counted_by_the_server_are_not_counted_twice() {
     let mut screen = Screen::new();
     screen.marks(&[("web", 4, 10)]);
     assert_eq!(screen.room("web").marks.unread, 6);
@@ -436,7 +436,7 @@ fn what_the_server_counted_is_not_counted_twice() {
 }
 
 #[test]
-fn nobody_is_asked_again_and_again_for_what_is_not_shown() {
+fn hidden_messages_are_not_requested_again_and_again() {
     let mut screen = Screen::new();
     screen.enter("/ignore @bob");
     screen.model.rooms[0].back.clear(true);
@@ -463,7 +463,7 @@ fn nobody_is_asked_again_and_again_for_what_is_not_shown() {
 }
 
 #[test]
-fn a_mark_that_did_not_come_through_is_told_again() {
+fn lost_read_mark_is_sent_again() {
     let mut screen = Screen::new();
     screen.said("dev", 1, "bob", "here");
     screen.now = at(5);
@@ -487,7 +487,7 @@ fn a_mark_that_did_not_come_through_is_told_again() {
 }
 
 #[test]
-fn what_is_refused_of_a_command_comes_back() {
+fn refused_command_returns_to_the_input() {
     let mut screen = Screen::new();
     screen.enter("/topic 새 주제");
     let asked = screen.effects().into_iter().find_map(|effect| match effect {
@@ -497,7 +497,7 @@ fn what_is_refused_of_a_command_comes_back() {
     let refusal = Refusal::new(RefusalCode::Denied, "you do not lead dev");
     screen.model.answered(screen.now, asked.clone().unwrap(), Err(refusal.clone()));
     assert_eq!((screen.input(), screen.error()), ("/topic 새 주제", "you do not lead dev"));
-    // Not over something else, and not in another room.
+    // Not over another text, and not in another room.
     screen.ctrl('u');
     screen.alt('2');
     screen.model.answered(screen.now, asked.unwrap(), Err(refusal));
@@ -505,7 +505,7 @@ fn what_is_refused_of_a_command_comes_back() {
 }
 
 #[test]
-fn who_only_reads_tells_nobody_anything() {
+fn read_only_screen_sends_nothing_to_others() {
     let mut screen = Screen::with(Options { read_only: true, ..options() }, Kept::default());
     for line in [
         "hello",
@@ -518,7 +518,7 @@ fn who_only_reads_tells_nobody_anything() {
     ] {
         screen.effects();
         screen.enter(line);
-        assert!(screen.error().contains("only reads"), "{line}");
+        assert!(screen.error().contains("read-only"), "{line}");
         let tells = |effect: &Effect| match effect {
             Effect::Ask(_, asked) => *asked != PendingRequest::Sign,
             effect => matches!(effect, Effect::Say { .. }),
@@ -529,10 +529,10 @@ fn who_only_reads_tells_nobody_anything() {
 }
 
 #[test]
-fn nobody_ignores_himself() {
+fn own_name_can_not_be_ignored() {
     let mut screen = Screen::new();
     screen.enter("/ignore @ann");
-    assert!(screen.error().contains("is you"));
+    assert!(screen.error().contains("your own name"));
     screen.ctrl('u');
     screen.enter("/ignore @ann/bot");
     screen.said("dev", 1, "ann/bot", "beep");
@@ -545,7 +545,7 @@ fn nobody_ignores_himself() {
 }
 
 #[test]
-fn a_long_paste_is_refused_and_its_last_line_end_is_no_part_of_it() {
+fn too_long_paste_is_refused_and_last_line_end_dropped() {
     let mut screen = Screen::new();
     screen.model.paste(screen.now, "one\r\ntwo\r\n");
     assert_eq!(screen.input(), "one\ntwo");
@@ -555,12 +555,12 @@ fn a_long_paste_is_refused_and_its_last_line_end_is_no_part_of_it() {
 }
 
 #[test]
-fn a_word_that_is_no_error_goes_by_itself() {
+fn status_message_disappears_unless_it_is_an_error() {
     let mut screen = Screen::new();
     screen.model.event(screen.now, Event::End { reason: "it ended".to_owned() });
     assert!(screen.model.hint.is_some());
     screen.ready(&[("dev", 0), ("ops", 0)]);
-    assert_eq!(screen.model.hint, None, "it is not so any more");
+    assert_eq!(screen.model.hint, None, "the hint is out of date");
     screen.press(KeyCode::F(8));
     screen.model.tick(screen.now);
     let due = screen.model.deadline_us(screen.now).unwrap();
@@ -584,7 +584,7 @@ fn one_esc_ends_a_reply() {
 }
 
 #[test]
-fn a_panel_that_was_turned_twice_goes_on_by_itself() {
+fn panel_key_pressed_twice_returns_to_automatic() {
     let mut screen = Screen::new();
     screen.resize(100, 30);
     for key in [5, 6] {
@@ -598,7 +598,7 @@ fn a_panel_that_was_turned_twice_goes_on_by_itself() {
 }
 
 #[test]
-fn an_unknown_command_is_refused_and_stays_and_two_slashes_say_one() {
+fn unknown_command_stays_in_the_input_and_two_slashes_send() {
     let mut screen = Screen::new();
     screen.enter("/jion ops");
     assert!(screen.error().contains("/join"), "{}", screen.error());
@@ -610,7 +610,7 @@ fn an_unknown_command_is_refused_and_stays_and_two_slashes_say_one() {
 }
 
 #[test]
-fn several_lines_are_one_message_and_a_long_paste_is_asked_about() {
+fn lines_are_one_message_and_a_long_paste_asks_first() {
     let mut screen = Screen::new();
     screen.typed("one");
     screen.key(KeyCode::Enter, KeyModifiers::ALT);
@@ -632,7 +632,7 @@ fn several_lines_are_one_message_and_a_long_paste_is_asked_about() {
 }
 
 #[test]
-fn too_long_a_text_and_a_screen_that_only_reads_keep_what_is_typed() {
+fn text_that_can_not_be_sent_stays_in_the_input() {
     let mut screen = Screen::new();
     screen.model.options.paste_lines = 10;
     screen.model.paste(screen.now, &"x".repeat(40_000));
@@ -642,14 +642,14 @@ fn too_long_a_text_and_a_screen_that_only_reads_keep_what_is_typed() {
     screen.ctrl('u');
     screen.model.options.read_only = true;
     screen.enter("hello");
-    assert!(screen.error().contains("only reads"));
+    assert!(screen.error().contains("read-only"));
     assert_eq!(screen.input(), "hello");
 }
 
-// ---- what is read --------------------------------------------------------------------------------
+// ---- reading -------------------------------------------------------------------------------------
 
 #[test]
-fn what_comes_elsewhere_is_unread_and_what_one_looks_at_is_not() {
+fn message_elsewhere_is_unread_and_a_visible_one_read() {
     let mut screen = Screen::new();
     screen.said("dev", 1, "bob", "here");
     screen.said("ops", 1, "bob", "there");
@@ -701,7 +701,7 @@ fn browsing_and_an_unseen_terminal_mark_nothing_as_read() {
 }
 
 #[test]
-fn a_key_marks_as_read_what_nobody_looked_at() {
+fn key_marks_unseen_messages_as_read() {
     let mut screen = Screen::new();
     for seq in 1..=3 {
         screen.said("ops", seq, "bob", "text");
@@ -712,7 +712,7 @@ fn a_key_marks_as_read_what_nobody_looked_at() {
 }
 
 #[test]
-fn one_jumps_to_where_unread_starts_even_if_it_is_not_in_memory() {
+fn jump_to_unread_works_beyond_the_lines_in_memory() {
     let mut screen = Screen::new();
     screen.model.focus(screen.now, false);
     for seq in 1..=100 {
@@ -722,7 +722,7 @@ fn one_jumps_to_where_unread_starts_even_if_it_is_not_in_memory() {
     let rows = screen.rows();
     assert!(rows.iter().any(|row| row.contains("unread")), "{rows:?}");
     assert!(rows.iter().any(|row| row.ends_with("text 1")), "{rows:?}");
-    // What is further back than memory reaches is asked for.
+    // Messages further back than memory reaches are requested.
     let mut screen = Screen::new();
     screen.model.rooms[0].back.clear(true);
     screen.model.rooms[0].marks.marker = 4_000;
@@ -747,7 +747,7 @@ fn one_jumps_to_where_unread_starts_even_if_it_is_not_in_memory() {
 // ---- scrolling -----------------------------------------------------------------------------------
 
 #[test]
-fn what_is_read_stays_put_while_something_new_comes() {
+fn visible_lines_stay_while_new_messages_arrive() {
     let mut screen = Screen::new();
     screen.model.options.rooms_panel = Panel::Off;
     for seq in 1..=200 {
@@ -771,7 +771,7 @@ fn what_is_read_stays_put_while_something_new_comes() {
 }
 
 #[test]
-fn older_history_is_asked_for_at_the_top_and_changes_nothing_that_is_seen() {
+fn older_history_loads_at_the_top_without_a_visible_change() {
     let mut screen = Screen::new();
     screen.model.rooms[0].back.clear(true);
     for seq in 1_000..=1_100 {
@@ -815,7 +815,7 @@ fn older_history_is_asked_for_at_the_top_and_changes_nothing_that_is_seen() {
 }
 
 #[test]
-fn a_hole_is_a_line_that_is_seen() {
+fn gap_is_shown_as_a_line() {
     let mut screen = Screen::new();
     let dev = StreamName::Room(room("dev"));
     screen.said("dev", 1, "bob", "before");
@@ -824,7 +824,7 @@ fn a_hole_is_a_line_that_is_seen() {
         .model
         .event(screen.now, Event::Gap { stream: dev.clone(), range, reason: GapReason::Retention });
     screen.said("dev", 5, "bob", "after");
-    assert!(screen.rows().iter().any(|row| row.contains("3 messages of dev (2 to 4) are gone")));
+    assert!(screen.rows().iter().any(|row| row.contains("3 messages of dev (2 to 4) are lost")));
     screen.model.event(screen.now, Event::Gap { stream: dev, range: None, reason: GapReason::Run });
     screen.said("dev", 1, "bob", "another run");
     assert_eq!(screen.room("dev").marks.head, 1);
@@ -832,7 +832,7 @@ fn a_hole_is_a_line_that_is_seen() {
 }
 
 #[test]
-fn a_flood_leaves_nothing_out_and_memory_is_bounded() {
+fn flood_loses_nothing_and_memory_is_bounded() {
     let mut screen = Screen::new();
     for seq in 1..=5_000 {
         screen.said("dev", seq, "bob", "a line");
@@ -845,7 +845,7 @@ fn a_flood_leaves_nothing_out_and_memory_is_bounded() {
 // ---- rooms ---------------------------------------------------------------------------------------
 
 #[test]
-fn rooms_keep_their_numbers_and_those_with_mentions_come_first() {
+fn rooms_keep_numbers_and_mentions_come_first() {
     let mut screen = Screen::new();
     screen.enter("/join web");
     screen.marks(&[("web", 0, 0)]);
@@ -880,7 +880,7 @@ fn the_next_unread_is_a_mention_if_there_is_one() {
 }
 
 #[test]
-fn the_switcher_finds_by_a_few_letters_and_joins_what_is_not_open() {
+fn switcher_finds_by_letters_and_joins_a_closed_room() {
     let mut screen = Screen::new();
     screen.alt('g');
     screen.typed("op");
@@ -908,7 +908,7 @@ fn the_switcher_finds_by_a_few_letters_and_joins_what_is_not_open() {
 }
 
 #[test]
-fn a_room_that_was_made_meanwhile_is_known_to_the_next_tab() {
+fn room_created_meanwhile_is_known_to_the_next_tab() {
     let mut screen = Screen::new();
     let asked = |screen: &mut Screen| {
         let effects = screen.effects();
@@ -940,7 +940,7 @@ fn a_room_that_was_made_meanwhile_is_known_to_the_next_tab() {
 }
 
 #[test]
-fn what_asks_to_be_acknowledged_is_offered_behind_ack() {
+fn announcement_with_ack_is_completed_behind_ack_command() {
     let mut screen = Screen::new();
     screen.model.event(screen.now, notice(1, Level::Critical, true));
     screen.model.event(screen.now, notice(2, Level::Notice, false));
@@ -955,7 +955,7 @@ fn what_asks_to_be_acknowledged_is_offered_behind_ack() {
 }
 
 #[test]
-fn leaving_a_room_keeps_what_was_typed_there() {
+fn leaving_a_room_keeps_its_draft() {
     let mut screen = Screen::new();
     screen.typed("half a sen");
     screen.alt('2');
@@ -966,7 +966,7 @@ fn leaving_a_room_keeps_what_was_typed_there() {
 }
 
 #[test]
-fn rooms_that_the_name_follows_are_opened_by_themselves() {
+fn followed_rooms_open_automatically() {
     let mut screen = Screen::new();
     screen.marks(&[("web", 3, 9)]);
     let effects = screen.effects();
@@ -975,7 +975,7 @@ fn rooms_that_the_name_follows_are_opened_by_themselves() {
 }
 
 #[test]
-fn a_room_that_one_was_removed_from_closes_and_says_so() {
+fn room_closes_with_a_note_after_removal() {
     let mut screen = Screen::new();
     let by = UserName::new("root").unwrap();
     screen.model.event(screen.now, Event::Removed { room: room("ops"), by, banned: true });
@@ -984,7 +984,7 @@ fn a_room_that_one_was_removed_from_closes_and_says_so() {
 }
 
 #[test]
-fn who_is_removed_in_the_middle_of_a_sentence_says_the_rest_nowhere_else() {
+fn removed_user_keeps_the_draft_and_the_room_while_typing() {
     let mut screen = Screen::new();
     screen.typed("the secret pl");
     let by = UserName::new("root").unwrap();
@@ -994,14 +994,14 @@ fn who_is_removed_in_the_middle_of_a_sentence_says_the_rest_nowhere_else() {
     screen.press(KeyCode::Enter);
     assert_eq!((screen.shown().as_str(), screen.input()), ("dev", "the secret plan"));
     assert!(screen.error().contains("not in dev"));
-    assert!(screen.rows()[0].contains("you are not in it"));
+    assert!(screen.rows()[0].contains("not a member"));
     let effects = screen.effects();
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::Say { .. })), "{effects:?}");
-    // It goes once one goes elsewhere, and its draft is kept.
+    // It closes when the user goes elsewhere, and its draft is saved.
     screen.alt('2');
     assert_eq!((screen.shown().as_str(), screen.model.rooms.len()), ("ops", 1));
     assert_eq!(screen.model.kept().0.drafts["dev"], "the secret plan");
-    // To come back is to be asked for.
+    // It opens again by a request.
     screen.effects();
     screen.enter("/join dev");
     assert_eq!(screen.input(), "the secret plan");
@@ -1027,7 +1027,7 @@ fn opened() -> Reply {
 }
 
 #[test]
-fn a_direct_message_opens_its_conversation_and_is_said_there() {
+fn direct_message_opens_its_conversation_and_is_shown_there() {
     let mut screen = Screen::new();
     screen.typed("draft of dev");
     screen.ctrl('u');
@@ -1058,13 +1058,13 @@ fn the_first_word_of_a_conversation_is_heard() {
 }
 
 #[test]
-fn what_came_since_the_server_counted_is_unread_as_well() {
+fn message_after_the_count_of_the_server_is_unread() {
     let mut screen = Screen::new();
     for seq in 1..=3 {
         screen.said("ops", seq, "bob", "text");
     }
     screen.said("ops", 4, "bob", "@ann text");
-    // The answer was on its way before the last two.
+    // The reply was sent before the last two messages.
     screen.marks(&[("ops", 0, 2)]);
     assert_eq!((screen.room("ops").marks.unread, screen.room("ops").marks.mentions), (4, 1));
     screen.marks(&[("ops", 1, 4)]);
@@ -1072,20 +1072,20 @@ fn what_came_since_the_server_counted_is_unread_as_well() {
 }
 
 #[test]
-fn who_sets_a_topic_sees_it() {
+fn own_new_topic_is_shown() {
     let mut screen = Screen::new();
     screen.enter("/topic what is on fire");
     let asked = screen.effects().into_iter().find_map(|effect| match effect {
         Effect::Ask(Request::Topic { .. }, asked) => Some(asked),
         _ => None,
     });
-    // Others are told by an event, who did it only that it is done.
+    // Others learn from an event; the member who set it gets a confirmation.
     screen.model.answered(screen.now, asked.expect("it was asked for"), Ok(Reply::Done));
     assert_eq!(screen.room("dev").properties.topic, "what is on fire");
 }
 
 #[test]
-fn what_is_said_to_somebody_without_a_server_waits_for_one() {
+fn direct_message_without_a_server_waits_for_one() {
     let mut screen = Screen::new();
     screen.enter("/msg @bob");
     screen.model.event(screen.now, Event::End { reason: "gone".to_owned() });
@@ -1103,13 +1103,13 @@ fn what_is_said_to_somebody_without_a_server_waits_for_one() {
 }
 
 #[test]
-fn what_is_said_to_nobody_comes_back() {
+fn message_to_an_unknown_user_returns_to_the_input() {
     let mut screen = Screen::new();
     screen.enter("/msg @nobdy hello");
     let refusal = Refusal::new(RefusalCode::Absent, "there is no user nobdy");
     let user = UserName::new("nobdy").unwrap();
     screen.model.answered(screen.now, PendingRequest::Open(user), Err(refusal));
-    // The name can be mended.
+    // The name can be corrected.
     assert_eq!((screen.shown().as_str(), screen.input()), ("dev", "/msg @nobdy hello"));
     assert_eq!(screen.error(), "there is no user nobdy");
     assert_eq!(screen.model.rooms.len(), 2);
@@ -1118,7 +1118,7 @@ fn what_is_said_to_nobody_comes_back() {
 // ---- alerts --------------------------------------------------------------------------------------
 
 #[test]
-fn the_bell_rings_as_it_is_wished_for_each_room() {
+fn bell_rings_as_set_for_each_room() {
     let rings =
         |screen: &mut Screen| screen.effects().iter().filter(|e| matches!(e, Effect::Bell)).count();
     let mut screen = Screen::new();
@@ -1149,7 +1149,7 @@ fn the_bell_rings_as_it_is_wished_for_each_room() {
 }
 
 #[test]
-fn who_is_ignored_is_not_heard() {
+fn ignored_user_is_hidden_and_rings_no_bell() {
     let mut screen = Screen::new();
     screen.enter("/ignore @bob");
     screen.said("ops", 1, "bob", "@ann hi");
@@ -1163,7 +1163,7 @@ fn who_is_ignored_is_not_heard() {
 // ---- announcements -------------------------------------------------------------------------------
 
 #[test]
-fn announcements_stand_in_the_bar_for_their_time_and_a_critical_one_until_it_was_seen() {
+fn announcement_expires_and_a_critical_one_waits_for_an_ack() {
     let mut screen = Screen::new();
     screen.model.event(screen.now, notice(1, Level::Info, false));
     screen.model.event(screen.now, notice(2, Level::Critical, false));
@@ -1178,7 +1178,7 @@ fn announcements_stand_in_the_bar_for_their_time_and_a_critical_one_until_it_was
     assert_eq!(bar(&screen).len(), 1, "it stays");
     screen.effects();
     screen.press(KeyCode::F(8));
-    // So that others of this name know.
+    // Other screens of this name are notified.
     let effects = screen.effects();
     assert!(asks(&effects).iter().any(|r| matches!(r, Request::AckNotice { .. })), "{effects:?}");
     screen.model.answered(
@@ -1192,7 +1192,7 @@ fn announcements_stand_in_the_bar_for_their_time_and_a_critical_one_until_it_was
 }
 
 #[test]
-fn an_announcement_that_the_server_does_not_know_any_more_is_in_nobodys_way() {
+fn announcement_unknown_to_the_server_leaves_the_bar() {
     let mut screen = Screen::new();
     screen.model.event(screen.now, notice(1, Level::Warning, true));
     screen.model.event(screen.now, notice(2, Level::Warning, true));
@@ -1208,7 +1208,7 @@ fn an_announcement_that_the_server_does_not_know_any_more_is_in_nobodys_way() {
 }
 
 #[test]
-fn what_asks_to_be_acknowledged_stays_until_the_server_knows_it() {
+fn announcement_with_ack_stays_until_the_server_has_it() {
     let mut screen = Screen::new();
     screen.model.event(screen.now, notice(3, Level::Info, true));
     let effects = screen.effects();
@@ -1234,7 +1234,7 @@ fn what_asks_to_be_acknowledged_stays_until_the_server_knows_it() {
 // ---- replies, search, the rest -------------------------------------------------------------------
 
 #[test]
-fn a_chosen_message_can_be_replied_to_copied_and_opened() {
+fn selected_message_can_be_replied_to_copied_and_opened() {
     let mut screen = Screen::new();
     screen.said("dev", 1, "bob", "first");
     screen.said("dev", 2, "cid", "second");
@@ -1291,7 +1291,7 @@ fn a_search_goes_from_hit_to_hit_and_asks_the_server_for_more() {
 }
 
 #[test]
-fn who_is_in_a_room_is_asked_of_the_server_and_listed() {
+fn members_are_requested_and_listed() {
     let mut screen = Screen::new();
     screen.enter("/who ops");
     let effects = screen.effects();
@@ -1323,7 +1323,7 @@ fn pages(effects: Vec<Effect>) -> Vec<(u64, u64, PageAsked)> {
 }
 
 #[test]
-fn what_is_further_back_than_memory_reaches_is_asked_for_without_a_hole() {
+fn history_beyond_memory_loads_without_a_gap() {
     let mut screen = Screen::new();
     screen.model.options.lines = 100;
     screen.enter("/join web");
@@ -1338,7 +1338,7 @@ fn what_is_further_back_than_memory_reaches_is_asked_for_without_a_hole() {
     let web = StreamName::Room(room("web"));
     let older = (1..=200).map(|seq| message(web.clone(), seq, "bob", "text")).collect();
     screen.model.take_page(screen.now, asked, older, 200);
-    // A flood takes the old ones away again.
+    // A flood removes the old ones again.
     for seq in 221..=600 {
         screen.said("web", seq, "bob", "text");
     }
@@ -1349,7 +1349,7 @@ fn what_is_further_back_than_memory_reaches_is_asked_for_without_a_hole() {
 }
 
 #[test]
-fn where_history_can_t_be_read_it_is_said_once_and_not_asked_again() {
+fn unreadable_history_is_reported_once() {
     let mut screen = Screen::new();
     screen.model.rooms[0].back.clear(true);
     for seq in 500..=501 {
@@ -1367,7 +1367,7 @@ fn where_history_can_t_be_read_it_is_said_once_and_not_asked_again() {
 }
 
 #[test]
-fn what_one_looks_for_and_is_gone_is_not_looked_for_without_end() {
+fn removed_search_hit_is_not_requested_forever() {
     let mut screen = Screen::new();
     screen.model.rooms[0].back.clear(true);
     for seq in 9_990..=10_000 {
@@ -1385,7 +1385,7 @@ fn what_one_looks_for_and_is_gone_is_not_looked_for_without_end() {
 }
 
 #[test]
-fn choosing_a_message_further_up_marks_nothing_as_read() {
+fn selecting_an_older_message_marks_nothing_as_read() {
     let mut screen = Screen::new();
     for seq in 1..=100 {
         screen.said("dev", seq, "bob", "text");
@@ -1398,7 +1398,7 @@ fn choosing_a_message_further_up_marks_nothing_as_read() {
 }
 
 #[test]
-fn a_draft_outlives_its_room_however_it_is_spelled() {
+fn draft_outlives_its_room_in_any_spelling() {
     let mut screen = Screen::new();
     screen.typed("half");
     screen.alt('2');
@@ -1411,7 +1411,7 @@ fn a_draft_outlives_its_room_however_it_is_spelled() {
 }
 
 #[test]
-fn what_was_on_its_way_when_its_room_closed_is_kept_there_if_it_is_refused() {
+fn refused_text_of_a_closed_room_is_saved_as_its_draft() {
     let mut screen = Screen::new();
     screen.enter("too late");
     let (token, _) = screen.said_now();
@@ -1422,7 +1422,7 @@ fn what_was_on_its_way_when_its_room_closed_is_kept_there_if_it_is_refused() {
 }
 
 #[test]
-fn what_the_editor_gives_back_goes_where_it_was_begun() {
+fn edited_text_returns_to_the_room_of_its_start() {
     let mut screen = Screen::new();
     screen.typed("secret");
     screen.alt('e');
@@ -1438,7 +1438,7 @@ fn what_the_editor_gives_back_goes_where_it_was_begun() {
 }
 
 #[test]
-fn what_comes_back_is_said_again_by_enter_and_never_done() {
+fn returned_text_is_sent_by_enter_and_never_executed() {
     let mut screen = Screen::new();
     screen.enter("//part of it");
     let (token, _) = screen.said_now();
@@ -1463,7 +1463,7 @@ fn what_comes_back_is_said_again_by_enter_and_never_done() {
 }
 
 #[test]
-fn an_announcement_that_had_its_time_does_not_come_back_with_the_connection() {
+fn expired_announcement_does_not_return_after_a_reconnect() {
     let mut screen = Screen::new();
     screen.model.event(screen.now, notice(2, Level::Warning, false));
     screen.press(KeyCode::F(8));
@@ -1472,7 +1472,7 @@ fn an_announcement_that_had_its_time_does_not_come_back_with_the_connection() {
 }
 
 #[test]
-fn marks_are_asked_for_to_their_end() {
+fn all_pages_of_read_marks_are_requested() {
     let mut screen = Screen::new();
     let mark = |n: u64| MarkInfo {
         name: StreamLabel::Room(room(&format!("r{n}"))),
@@ -1494,7 +1494,7 @@ fn marks_are_asked_for_to_their_end() {
 }
 
 #[test]
-fn who_comes_and_goes_is_one_line() {
+fn joins_and_leaves_share_one_line() {
     let mut screen = Screen::new();
     for name in ["bob", "cid", "dan"] {
         screen.model.event(screen.now, Event::Joined { room: room("dev"), member: member(name) });
@@ -1505,7 +1505,7 @@ fn who_comes_and_goes_is_one_line() {
 }
 
 #[test]
-fn a_question_mark_helps_and_twice_is_typed() {
+fn question_mark_opens_help_and_a_second_one_is_typed() {
     let mut screen = Screen::new();
     screen.typed("?");
     let rows = screen.rows();
@@ -1518,7 +1518,7 @@ fn a_question_mark_helps_and_twice_is_typed() {
 }
 
 #[test]
-fn without_a_server_it_says_so_and_what_needs_one_is_kept() {
+fn missing_server_is_reported_and_commands_stay_typed() {
     let mut screen = Screen::new();
     screen.model.event(screen.now, Event::End { reason: "server stopped".to_owned() });
     assert!(screen.rows().iter().any(|row| row.contains("server stopped")), "{:?}", screen.rows());
@@ -1531,7 +1531,7 @@ fn without_a_server_it_says_so_and_what_needs_one_is_kept() {
 }
 
 #[test]
-fn pages_that_nobody_waits_for_any_more_change_nothing() {
+fn late_pages_change_nothing() {
     let mut screen = Screen::new();
     screen.model.rooms[0].back.clear(true);
     for seq in 500..=560 {
@@ -1551,7 +1551,7 @@ fn pages_that_nobody_waits_for_any_more_change_nothing() {
 }
 
 #[test]
-fn somebody_with_several_terminals_is_one_who_is_there_if_any_of_them_is() {
+fn member_with_several_terminals_is_listed_once() {
     let mut screen = Screen::new();
     let one = |name: &str, kind, state, idle_s| Present {
         name: name.to_owned(),
@@ -1585,7 +1585,7 @@ fn removed(screen: &mut Screen, name: &str) {
 }
 
 #[test]
-fn a_room_that_one_was_removed_from_closes_alone_wherever_it_stands() {
+fn room_after_removal_closes_alone_at_any_place() {
     for (gone, other) in [("dev", "ops"), ("ops", "dev")] {
         let mut screen = Screen::new();
         screen.enter("/join web");
@@ -1607,7 +1607,7 @@ fn a_room_that_one_was_removed_from_closes_alone_wherever_it_stands() {
 }
 
 #[test]
-fn from_a_room_that_one_was_removed_from_one_writes_to_whom_one_names() {
+fn direct_message_can_be_sent_from_a_room_after_removal() {
     for gone in ["dev", "ops"] {
         let mut screen = Screen::new();
         screen.enter(&format!("/join {gone}"));
@@ -1623,7 +1623,7 @@ fn from_a_room_that_one_was_removed_from_one_writes_to_whom_one_names() {
 }
 
 #[test]
-fn a_room_that_is_joined_again_is_begun_anew() {
+fn room_joined_again_starts_over() {
     let mut screen = Screen::new();
     for seq in 1..=5 {
         screen.said("dev", seq, "bob", "before");
@@ -1635,7 +1635,7 @@ fn a_room_that_is_joined_again_is_begun_anew() {
     let rows = screen.rows();
     assert!(rows.iter().any(|row| row.contains("another room")), "{rows:?}");
     assert!(!rows.iter().any(|row| row.contains("before")), "{rows:?}");
-    // One that is not asked for again stays away.
+    // A room that is not opened again stays closed.
     screen.alt('2');
     removed(&mut screen, "dev");
     screen.marks(&[("dev", 0, 1)]);
@@ -1643,7 +1643,7 @@ fn a_room_that_is_joined_again_is_begun_anew() {
 }
 
 #[test]
-fn a_command_in_no_room_is_done_once() {
+fn command_in_no_room_is_executed_once() {
     let mut screen = Screen::new();
     screen.enter("/part");
     screen.enter("/part");
@@ -1656,7 +1656,7 @@ fn a_command_in_no_room_is_done_once() {
 }
 
 #[test]
-fn what_is_said_to_nobody_comes_back_in_no_room_too() {
+fn message_to_an_unknown_user_returns_without_a_room() {
     let mut screen = Screen::new();
     screen.enter("/part");
     screen.enter("/part");
@@ -1670,7 +1670,7 @@ fn what_is_said_to_nobody_comes_back_in_no_room_too() {
 }
 
 #[test]
-fn how_the_server_does_is_looked_at_in_conversations_as_well() {
+fn server_state_is_updated_in_conversations_as_well() {
     let mut screen = Screen::new();
     screen.enter("/msg @bob");
     screen.now = at(60);
@@ -1683,7 +1683,7 @@ fn how_the_server_does_is_looked_at_in_conversations_as_well() {
 }
 
 #[test]
-fn what_was_acknowledged_elsewhere_is_asked_for_when_somebody_looks() {
+fn acks_of_other_screens_are_requested_with_the_focus() {
     let mut screen = Screen::new();
     screen.model.event(screen.now, notice(1, Level::Critical, false));
     screen.model.event(screen.now, notice(2, Level::Info, false));
@@ -1702,7 +1702,7 @@ fn what_was_acknowledged_elsewhere_is_asked_for_when_somebody_looks() {
 }
 
 #[test]
-fn what_stands_and_never_comes_waits_for_nothing() {
+fn ack_of_lost_message_does_not_block_input() {
     let mut screen = Screen::new();
     let stands = |screen: &mut Screen, seq| {
         screen.enter("mine");
@@ -1710,23 +1710,23 @@ fn what_stands_and_never_comes_waits_for_nothing() {
         screen.model.sent(screen.now, token, seq);
         assert_eq!(screen.room("dev").pending.len(), 1);
     };
-    // It was in a hole.
+    // The message was in a gap.
     stands(&mut screen, 3);
     let (stream, reason) = (StreamName::Room(room("dev")), GapReason::Backlog);
     screen
         .model
         .event(screen.now, Event::Gap { stream: stream.clone(), range: Some((1, 4)), reason });
     assert!(screen.room("dev").pending.is_empty());
-    // Others came behind it.
+    // Other messages followed it.
     stands(&mut screen, 6);
     screen.said("dev", 7, "bob", "later");
     assert!(screen.room("dev").pending.is_empty());
-    // The numbers are those of another run.
+    // The numbers are those of another boot.
     stands(&mut screen, 9);
     let gap = Event::Gap { stream, range: None, reason: GapReason::Run };
     screen.model.event(screen.now, gap);
     assert!(screen.room("dev").pending.is_empty());
-    // Who is removed is not told what he said just before; it is seen all the same.
+    // A removed user gets no acknowledgment of the last text; it is shown all the same.
     stands(&mut screen, 1);
     removed(&mut screen, "dev");
     assert!(screen.rows().iter().any(|row| row.contains("mine")));

@@ -1,4 +1,4 @@
-//! What is sent: texts, and commands that begin with a slash.
+//! Sending: texts, and commands that begin with a slash.
 
 use super::{Alert, Effect, Mode, Model, Pending, PendingRequest, Room, TypedCommand, When};
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl Model {
-    /// What is typed is said, or done. If it can't be, it stays in the input.
+    /// Sends the typed text, or executes the command. After an error the line stays in the input.
     pub(super) fn send(&mut self, now: When) {
         let text = self.editor.text().to_owned();
         if text.is_empty() {
@@ -30,12 +30,12 @@ impl Model {
         };
         self.keep_soon(now);
         if let Err(e) = done {
-            // Unless the room was changed: then it is not there any more.
+            // If the room has changed, the line is no longer in the input.
             self.complain(e);
         }
     }
 
-    /// Empties the input, whose text has gone on its way.
+    /// Empties the input, whose text was sent.
     fn taken(&mut self) {
         let _ = self.editor.take();
     }
@@ -46,7 +46,7 @@ impl Model {
         let room = self.room_mut().ok_or(sentences::NO_ROOM)?;
         if room.gone {
             let room = room.title();
-            return Err(format!("you are not in {room}; /join {room} asks to be let in"));
+            return Err(format!("you are not in {room}; /join {room} to join again"));
         }
         let reply_to = room.quote.take().map(|quote| quote.seq);
         self.taken();
@@ -54,8 +54,8 @@ impl Model {
         Ok(())
     }
 
-    /// Says something in a room, or to one label of whom a conversation is with, and shows it until
-    /// it stands.
+    /// Sends a text to a room, or to one label of a conversation's user, and shows it as pending
+    /// until it is acknowledged.
     fn say_in(
         &mut self,
         now: When,
@@ -69,7 +69,7 @@ impl Model {
         let room = &mut self.rooms[at];
         let to = match &room.name {
             StreamName::Room(name) => Some(Target::Room(name.clone())),
-            // Whether somebody of that label is there is asked each time.
+            // The server checks each time if a session has that label.
             StreamName::Direct(user) if label.is_none() && room.conversation.is_open => {
                 Some(Target::User { user: user.clone(), label: None })
             }
@@ -87,10 +87,12 @@ impl Model {
 
     fn may_say(&self) -> Result<(), String> {
         if self.options.read_only {
-            return Err("this screen only reads (--read-only)".to_owned());
+            return Err("the screen is read-only (--read-only)".to_owned());
         }
         if self.unsaid_count() >= UNACKED_SUBMITS_MAX / 2 {
-            return Err("too much is waiting for the server; what is typed stays here".to_owned());
+            return Err(
+                "too many messages wait for the server; the text stays in the input".to_owned()
+            );
         }
         Ok(())
     }
@@ -123,15 +125,15 @@ impl Model {
                 Ok(())
             }
             Slash::Part(room) => self.without_line(|model, _| model.part(now, room)),
-            // The text stays as it is until there is a server.
+            // The text stays in the input until there is a server.
             Slash::Ask(_) if !self.server.is_up() => Err(sentences::NOT_CONNECTED.to_owned()),
             Slash::Ask(command) => self.without_line(|model, line| model.ask(command, line)),
             Slash::Screen(command) => self.without_line(|model, _| model.act(now, command)),
         }
     }
 
-    /// Does a command while its line is not in the input: commands that change the room shown leave
-    /// nothing of themselves in its draft. The line returns if the command fails.
+    /// Executes a command while its line is not in the input: a command that changes the current
+    /// room leaves no text in its draft. The line returns if the command fails.
     fn without_line(
         &mut self,
         act: impl FnOnce(&mut Self, &str) -> Result<(), String>,
@@ -149,7 +151,7 @@ impl Model {
         done
     }
 
-    /// Asks the server for what a command wants.
+    /// Sends the request of a command to the server.
     fn ask(&mut self, command: ServerCommand, line: &str) -> Result<(), String> {
         if command.is_public() {
             self.may_say()?;
@@ -167,7 +169,7 @@ impl Model {
         Ok(())
     }
 
-    /// Changes the screen itself.
+    /// Executes a command that changes the screen itself.
     fn act(&mut self, now: When, command: ScreenCommand) -> Result<(), String> {
         match command {
             ScreenCommand::Notify(wish) => self.set_alert(now, wish, false)?,
@@ -199,7 +201,7 @@ impl Model {
         if is_new {
             let room = &mut self.rooms[at];
             if std::mem::take(&mut room.gone) {
-                // It may be another one of that name by now.
+                // The name may belong to another user now.
                 room.history.failed = false;
                 room.marks.are_known = false;
                 (room.marks.unread, room.marks.mentions) = (0, 0);
@@ -207,7 +209,7 @@ impl Model {
                 self.times.members_at_us = now.mono_us;
             }
             self.effects.push_back(Effect::Follow(wish));
-            // What is unread from before is asked for.
+            // Earlier unread messages are requested.
             self.ask_for_marks(0);
             self.ask_for_rooms();
         }
@@ -256,7 +258,7 @@ impl Model {
 
     fn message_to(&mut self, now: When, to: Target, text: Option<String>) -> Result<(), String> {
         let Target::User { user, label } = to else {
-            return Err("/msg is for people: /msg @ann TEXT".to_owned());
+            return Err("/msg needs a user: /msg @ann TEXT".to_owned());
         };
         if text.is_some() {
             self.may_say()?;
@@ -270,31 +272,31 @@ impl Model {
         Ok(())
     }
 
-    /// To the conversation with a user.
+    /// Opens the conversation with a user.
     pub(super) fn go_to_user(&mut self, now: When, user: UserName) -> usize {
         let name = StreamName::Direct(user);
         if self.index_of(&name).is_none() {
-            // What was said there before is asked for.
+            // Earlier messages of the conversation are requested.
             self.ask_for_marks(0);
         }
         let at = self.open(name);
         self.show(now, at);
-        // It may have moved up, if the room that was shown has closed.
+        // The index may have changed, if the previous room has closed.
         self.current
     }
 
-    /// What rings or is shown on the desktop for the room that is shown; none: says what does.
+    /// Sets the bell or the notifications of the current room; none: shows the setting.
     fn set_alert(&mut self, now: When, wish: Option<Alert>, bell: bool) -> Result<(), String> {
         let otherwise = if bell { self.options.bell } else { self.options.notify };
-        let what = if bell { "the bell rings" } else { "notifications are shown" };
+        let what = if bell { "bell" } else { "notifications" };
         let room = self.room_mut().ok_or(sentences::NO_ROOM)?;
         let (title, name) = (room.title(), room.kept_name());
         let own = if bell { &mut room.alerts.bell } else { &mut room.alerts.notify };
         let Some(wish) = wish else {
             let text = match own.unwrap_or(otherwise) {
-                Alert::Off => format!("{what} for nothing in {title}"),
+                Alert::Off => format!("{what} off in {title}"),
                 Alert::Mentions => format!("{what} for mentions in {title}"),
-                Alert::All => format!("{what} for every message in {title}"),
+                Alert::All => format!("{what} for all messages in {title}"),
             };
             self.note(now, NoteKind::Info, text);
             return Ok(());
@@ -308,14 +310,16 @@ impl Model {
         kept.insert(name.clone(), wish.word().to_owned());
         touched.insert(name);
         self.keep_soon(now);
-        // Says what holds now.
+        // Shows the current setting.
         self.set_alert(now, None, bell)
     }
 
     fn ignore(&mut self, now: When, handle: &Handle) -> Result<(), String> {
         let (name, user) = (handle.to_string(), &self.options.look.user);
         if name == self.user.name || name == *user {
-            return Err(format!("{name} is you; /ignore @{user}/LABEL hides another one of yours"));
+            return Err(format!(
+                "can't ignore your own name ({name}); /ignore @{user}/LABEL ignores one label"
+            ));
         }
         let text = format!("ignoring {name}; /unignore @{name} to stop");
         self.saved.kept.ignored.insert(name.clone());
@@ -342,7 +346,7 @@ impl Model {
     fn list_ignored(&mut self, now: When) {
         let names: Vec<_> = self.saved.kept.ignored.iter().map(String::as_str).collect();
         let text = match names.as_slice() {
-            [] => "no user is ignored".to_owned(),
+            [] => "no ignored users".to_owned(),
             names => format!("ignored: {}", names.join(", ")),
         };
         self.note(now, NoteKind::Info, text);

@@ -8,7 +8,7 @@ use crate::tui::{
     slash,
 };
 
-/// How often Tab asks for the rooms that there are.
+/// Minimum time between two requests of all rooms by Tab.
 const ROOMS_EVERY_US: u64 = 5_000_000;
 
 impl Model {
@@ -17,7 +17,7 @@ impl Model {
             self.begin_completion(now);
         }
         let Some(completion) = &mut self.completion else {
-            return self.hint("nothing fits");
+            return self.hint("no match");
         };
         let (range, text) = if back { completion.back() } else { completion.next() };
         self.editor.replace(range, &text);
@@ -46,13 +46,13 @@ impl Model {
         self.completion = completion;
         let is_old = |at: u64| now.mono_us.saturating_sub(at) >= ROOMS_EVERY_US;
         if wants_rooms && self.times.rooms_asked_us.is_none_or(is_old) {
-            // One that was made meanwhile is known to the next Tab.
+            // A room that was created meanwhile is known to the next Tab.
             self.times.rooms_asked_us = Some(now.mono_us);
             self.ask_for_rooms();
         }
     }
 
-    /// Who may be meant, who spoke here last first.
+    /// Returns the names to complete, recent speakers first.
     fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
         let mut seen = HashSet::new();
@@ -67,7 +67,7 @@ impl Model {
         names
     }
 
-    /// Those that are open, then all others that are known.
+    /// Returns the open rooms, then all others that are known.
     pub(super) fn room_names(&self) -> Vec<String> {
         let open = self.rooms.iter().filter_map(|room| room.room_name());
         let known = self.known.rooms.iter().map(|info| &info.name);

@@ -8,7 +8,7 @@ use super::{
 use crate::chat::{message::StreamName, names::Target, refusal::Refusal, request::Request};
 
 impl Model {
-    /// Opens a conversation that something waits for.
+    /// Opens a conversation that has a waiting text.
     pub(super) fn open_conversation(&mut self, at: usize) {
         let room = &mut self.rooms[at];
         let StreamName::Direct(user) = &room.name else { return };
@@ -34,7 +34,7 @@ impl Model {
         self.conversation_is_open(name, |pending| pending.label.is_none());
     }
 
-    /// A conversation is open: what waited for it is said.
+    /// Sends the waiting texts of a conversation that is open now.
     pub(super) fn conversation_is_open(
         &mut self,
         name: &StreamName,
@@ -55,7 +55,7 @@ impl Model {
     pub(super) fn conversation_refused(&mut self, now: When, name: &StreamName, refusal: &Refusal) {
         let Some(at) = self.index_of(name) else { return };
         self.rooms[at].conversation.opening = false;
-        // Without a connection it waits for one.
+        // Without a connection the text waits for one.
         if !self.server.is_up() {
             return;
         }
@@ -69,8 +69,8 @@ impl Model {
         tokens.into_iter().for_each(|token| self.unsaid(token));
     }
 
-    /// A conversation with somebody who is not there is none: what was to be said comes back as it
-    /// was typed, so that the name can be mended.
+    /// Closes a conversation with an unknown user: the text returns to the input as it was typed,
+    /// so that the name can be corrected.
     pub(super) fn close_unknown(&mut self, now: When, at: usize) {
         let name = self.rooms[at].name.clone();
         let pending = std::mem::take(&mut self.rooms[at].pending);

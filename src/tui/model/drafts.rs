@@ -9,9 +9,9 @@ use crate::{
     },
 };
 
-/// How long after a key drafts are on disk at the latest.
+/// Maximum time from a key until the drafts are on disk.
 const KEEP_AFTER_US: u64 = 1_000_000;
-/// When what could not be kept is tried again.
+/// Time until drafts that could not be saved are saved again.
 const KEEP_AGAIN_US: u64 = 30_000_000;
 
 impl Model {
@@ -19,7 +19,7 @@ impl Model {
         self.times.keep_at_us.get_or_insert(now.mono_us + KEEP_AFTER_US);
     }
 
-    /// A text of a room, which is closed or open by now, that was not said.
+    /// Saves an unsent text of a room, open or closed.
     pub(super) fn keep_unsaid(&mut self, room: &str, text: String) {
         match self.rooms.iter().position(|open| open.kept_name() == room) {
             Some(at) => self.put_back(at, text),
@@ -30,8 +30,8 @@ impl Model {
         }
     }
 
-    /// A text that was not said stands in the input again; while something else is typed there it
-    /// waits for that.
+    /// Returns an unsent text to the input. If another text is typed there, it waits until the
+    /// input is empty.
     pub(super) fn put_back(&mut self, at: usize, text: String) {
         self.changed = true;
         let Some(room) = self.rooms.get_mut(at) else {
@@ -52,8 +52,8 @@ impl Model {
         }
     }
 
-    /// What was not said comes into the input of the room that is shown, if nothing is typed there;
-    /// true if something came.
+    /// Puts an unsent text of the current room into the input, if that is empty; returns true if
+    /// there was one.
     pub(super) fn offer_unsaid(&mut self) -> bool {
         if !self.editor.is_empty() {
             return false;
@@ -66,15 +66,14 @@ impl Model {
         true
     }
 
-    /// What does not stand when one leaves is kept with its room.
+    /// Saves the pending texts of closed rooms with their rooms, when the user leaves.
     pub(in crate::tui) fn keep_orphans(&mut self) {
         for Orphan { room, text, .. } in std::mem::take(&mut self.outgoing.orphans) {
             self.keep_unsaid(&room, text);
         }
     }
 
-    /// What is to be kept until the next time, and the rooms of which this screen knows better than
-    /// others.
+    /// Returns the state to save, and the names that this screen has changed.
     pub(in crate::tui) fn kept(&mut self) -> (&Kept, &Touched) {
         if self.rooms.is_empty() {
             let unsaid = self.saved.kept.unsaid.get(NOWHERE).cloned().unwrap_or_default();
@@ -88,7 +87,7 @@ impl Model {
             if is_shown {
                 unsaid.extend(self.editor.remade());
             }
-            // What was said and does not stand is not lost either.
+            // Pending texts are saved as well.
             let pending = room.pending.iter().filter(|pending| pending.seq.is_none());
             unsaid.extend(pending.map(|pending| pending.as_typed(&room.name)));
             self.keep_text(room.kept_name(), written.to_owned(), unsaid);
@@ -113,13 +112,15 @@ impl Model {
         }
     }
 
-    /// It is kept, but for the drafts of these rooms. From now on others may know better.
+    /// Records that the state is saved, except for the drafts of these rooms. Other screens may
+    /// change it from now on.
     pub(in crate::tui) fn is_kept(&mut self, left_out: &[String]) {
         self.saved.touched = Touched::default();
         self.saved.touched.drafts.extend(left_out.iter().cloned());
     }
 
-    /// It could not be kept; that is told, and tried again later.
+    /// Records that the state could not be saved: the user is notified, and saving is tried again
+    /// later.
     pub(in crate::tui) fn not_kept(&mut self, now: When, why: Option<&str>) {
         if let Some(why) = why {
             self.complain(why);
@@ -127,7 +128,7 @@ impl Model {
         self.times.keep_at_us = Some(now.mono_us + KEEP_AGAIN_US);
     }
 
-    /// Texts that were said and do not stand.
+    /// Returns the number of pending texts.
     pub(in crate::tui) fn unsaid_count(&self) -> usize {
         let pending = self.rooms.iter().flat_map(|room| &room.pending);
         let pending = pending.filter(|pending| pending.seq.is_none()).count();
@@ -136,7 +137,7 @@ impl Model {
             + self.rooms.iter().map(|room| room.unsaid.len()).sum::<usize>()
     }
 
-    /// What came back from the editor: for the room it was written in, whatever is shown by now.
+    /// Handles the text that the editor returned, for the room in which it was begun.
     pub(in crate::tui) fn edited(
         &mut self,
         now: When,
@@ -157,14 +158,15 @@ impl Model {
             None => {
                 let name = super::Room::new(room.clone(), 0, 1).kept_name();
                 self.keep_unsaid(&name, text.to_owned());
-                self.complain(format!("{room} is not open; what you wrote is kept there"));
+                self.complain(format!("{room} is not open; the text is saved there"));
             }
         }
         self.keep_soon(now);
         self.changed = true;
     }
 
-    /// What was put into the input while the editor had it waits until that is done with.
+    /// Sets a text aside that was put into the input while the editor had its contents; it waits
+    /// until the edited text is sent.
     pub(super) fn set_aside(&mut self, at: usize, before: &str, there: String) {
         if !there.is_empty()
             && there != before

@@ -25,7 +25,7 @@ pub(in crate::tui) enum Effect {
     Ask(Request, PendingRequest),
     /// Subscribes to one more stream.
     Follow(Follow),
-    /// Leaves a room for good.
+    /// Leaves a room permanently.
     Part(RoomName),
     /// Looks into the presence table for the state of the server and the members of a room.
     Look(Option<RoomName>),
@@ -61,9 +61,9 @@ pub(in crate::tui) enum PendingRequest {
     Command(Option<TypedCommand>, CommandPurpose),
     /// A list for the screen itself, which is not printed.
     Lookup(CommandPurpose),
-    /// A sign that the user is active; the time of its reply is the lag.
+    /// A sign that the user is active; the time until its reply is the lag.
     Sign,
-    /// A read mark; one that is lost is sent again after [`PendingRequest::Marks`].
+    /// A read mark; a lost one is sent again after [`PendingRequest::Marks`].
     Read,
     /// A page of read marks; the number of those before it.
     Marks(u32),
@@ -74,7 +74,7 @@ pub(in crate::tui) enum PendingRequest {
     },
     /// Opens the conversation with a user.
     Open(UserName),
-    /// Opens it for one text, by its token, to one label of the user.
+    /// Opens the conversation for one text, by its token, to one label of the user.
     OpenFor(UserName, u64),
     Notice(u64),
 }

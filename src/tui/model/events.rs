@@ -1,4 +1,4 @@
-//! Events of the server: messages, members that come and go, the end of the session.
+//! Events of the server: messages, members that join and leave, the end of the session.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// Whether somebody does not want to see it. What one says oneself is always shown.
+/// Returns true if the sender is ignored. The user's own messages are always shown.
 pub(super) fn is_ignored(ignored: &BTreeSet<String>, me: &str, message: &Message) -> bool {
     if ignored.is_empty() {
         return false;
@@ -28,11 +28,11 @@ pub(super) fn is_ignored(ignored: &BTreeSet<String>, me: &str, message: &Message
     name != me && (ignored.contains(message.from.user.as_str()) || ignored.contains(&name))
 }
 
-/// Said while there is no session.
-const NO_SERVER: &str = "what you say waits for a server; `moot serve` runs one";
+/// Error of a text without a session.
+const NO_SERVER: &str = "no server; messages wait until one runs (`moot serve`)";
 
 impl Model {
-    /// Something happened.
+    /// Handles an event.
     pub(in crate::tui) fn event(&mut self, now: When, event: Event) {
         match event {
             Event::Ready { streams, broadcast } => self.ready(now, streams, broadcast),
@@ -64,7 +64,7 @@ impl Model {
             Event::Abandoned { room, seq, by, cause } => {
                 self.note(now, NoteKind::Info, sentences::abandoned(&room, seq, &by, cause));
             }
-            // The loop handles the fate of what this member sent.
+            // The event loop handles the results of submits.
             Event::Offer { .. }
             | Event::Answered { .. }
             | Event::Sent(_)
@@ -81,7 +81,7 @@ impl Model {
                     room.conversation.is_open = false;
                     room.conversation.opening = false;
                     room.history.loading = None;
-                    // Who is there is not known now.
+                    // The members are unknown until the next look.
                     room.members.clear();
                 }
                 self.changed = true;
@@ -104,13 +104,14 @@ impl Model {
             match &name {
                 StreamName::Announcements => {}
                 StreamName::Room(_) | StreamName::Direct(_) => {
-                    // A conversation in which nothing was said is none yet.
+                    // A conversation without messages is not opened yet.
                     if head == 0 && matches!(name, StreamName::Direct(_)) {
                         continue;
                     }
                     let at = self.open(name);
                     let room = &mut self.rooms[at];
-                    // What was said meanwhile is still to come; in another run numbers begin anew.
+                    // Messages of the meantime are still to come; after a restart numbers may start
+                    // over.
                     room.marks.head = room.marks.head.min(head);
                     if room.marks.head == 0 && head == 0 {
                         room.back.note_beginning();
@@ -138,7 +139,7 @@ impl Model {
         }
     }
 
-    /// Somebody came to a room, or left it.
+    /// Handles a member that joined or left a room.
     fn moved(&mut self, now: When, name: &RoomName, who: &Member, left: Option<EndCause>) {
         let Some(at) = self.index_of(&StreamName::Room(name.clone())) else { return };
         let room = &mut self.rooms[at];
@@ -146,13 +147,13 @@ impl Model {
         room.back.push_move(now.wall_us, who, left, is_scrolled);
         if at == self.current {
             self.changed = true;
-            // Soon, not at once: a hundred who come together are looked at once.
+            // Not at once: a hundred members that join together are looked up once.
             self.times.members_at_us = self.times.members_at_us.min(now.mono_us + 200_000);
         }
     }
 
-    /// This name is in a room no more. The one that is shown stays: under a sentence in the making
-    /// there must not suddenly be another room.
+    /// Handles the loss of a room. If it is shown it stays open: a sentence being written must not
+    /// suddenly belong to another room.
     fn lost(&mut self, now: When, room: &RoomName, text: String) {
         let name = StreamName::Room(room.clone());
         self.known.left.insert(room.key().to_owned());
@@ -209,20 +210,20 @@ impl Model {
             return;
         }
         let own = message.from.name() == self.user.name;
-        // All conversations that there were are told at the beginning of a session.
+        // All existing conversations are reported at the beginning of a session.
         let begins = self.index_of(&message.id.stream).is_none();
         let at = self.open(message.id.stream.clone());
         let is_looked_at = at == self.current && self.is_looked_at(now);
         let room = &mut self.rooms[at];
         let seq = message.id.seq;
         if begins && room.is_direct() {
-            // A conversation that there was not before: nothing of it is read.
+            // A new conversation: all of it is unread.
             room.marks.are_known = true;
             let before = seq.saturating_sub(1);
             (room.marks.read, room.marks.sent_read, room.marks.marker) = (before, before, before);
         }
-        // What was counted by the server is not counted again, and what was said before this screen
-        // came is no news.
+        // Messages that the server counted are not counted again, and messages before this screen
+        // are not news.
         let counts = room.marks.are_known && seq > room.marks.read && seq > room.marks.head;
         let is_news = room.marks.are_known && seq > room.marks.read && seq > room.marks.before;
         room.marks.head = room.marks.head.max(seq);
@@ -232,7 +233,7 @@ impl Model {
         let at_end = room.place == Place::End;
         let alert = message.clone();
         let said = Said::of(message, own);
-        // A page of history that reached so far may have been faster.
+        // A page of history with this message may have been faster.
         let last = room.back.last_seq().filter(|_| room.back.is_attached());
         let is_there = last.is_some_and(|last| last >= seq);
         let pushed = is_there || room.back.push(Line::Said(said), !at_end);
@@ -249,7 +250,7 @@ impl Model {
                 room.below += 1;
             }
         }
-        // The list of rooms has its counts.
+        // The list of rooms shows counts.
         self.changed |= pushed || counts || at == self.current;
         if !own && is_news && !(is_looked_at && self.user.focus == Some(true)) {
             self.alert(now, at, important, alert);
@@ -258,17 +259,17 @@ impl Model {
         self.known.add_names(name.into_iter());
     }
 
-    /// What was said with a token stands with this number.
+    /// Handles the acknowledgment of a text, with its sequence number.
     pub(in crate::tui) fn sent(&mut self, now: When, token: u64, seq: u64) {
         self.outgoing.orphans.retain(|orphan| orphan.token != token);
-        // It may have been kept as a draft while there was no server.
+        // The text may have been saved as a draft while there was no server.
         self.keep_soon(now);
         for room in &mut self.rooms {
             let Some(pending) = room.pending.iter_mut().find(|p| p.token == token) else {
                 continue;
             };
             pending.seq = Some(seq);
-            // It may have come before this did.
+            // The message may have arrived before its acknowledgment.
             let is_there = room.back.last_seq().is_some_and(|last| last >= seq);
             if is_there || !room.back.is_attached() {
                 room.pending.retain(|pending| pending.token != token);
@@ -279,11 +280,11 @@ impl Model {
         self.settle_read(now);
     }
 
-    /// What was said with a token was refused: it goes back to where it was typed.
+    /// Handles the refusal of a text: it returns to the input of its room.
     pub(in crate::tui) fn unsaid(&mut self, token: u64) {
         if let Some(found) = self.outgoing.orphans.iter().position(|orphan| orphan.token == token) {
             let orphan = self.outgoing.orphans.remove(found);
-            let hint = format!("what was not said in {} is kept there", orphan.room);
+            let hint = format!("unsent text of {} is saved there", orphan.room);
             self.keep_unsaid(&orphan.room, orphan.text);
             return self.complain(hint);
         }
@@ -296,18 +297,17 @@ impl Model {
         self.put_back(at, typed);
     }
 
-    /// The server refused what was said; that is a line, since it may come while something else is
-    /// typed.
+    /// Shows a refusal as a line of the room, since another text may be in the input.
     pub(in crate::tui) fn refused(&mut self, now: When, refusal: &Refusal) {
         let text = match refusal.code {
-            // It may be done.
+            // The message may be stored.
             RefusalCode::UnknownSubmit => refusal.text.clone(),
-            _ => format!("not done: {}", refusal.text),
+            _ => format!("refused: {}", refusal.text),
         };
         self.note(now, NoteKind::Error, text);
     }
 
-    /// Something could not be followed, or not any more.
+    /// Handles a subscription that was refused or has ended.
     pub(in crate::tui) fn not_followed(&mut self, now: When, follow: &Follow, refusal: &Refusal) {
         match follow {
             Follow::Room(room) => self.lost(now, room, refusal.text.clone()),

@@ -3,14 +3,14 @@
 use super::state::{Hint, Model, When};
 use crate::tui::{keys::Action, scrollback::NoteKind};
 
-/// How long a word to the user stands.
+/// Time that a status message is shown.
 const HINT_US: u64 = 15_000_000;
 
 impl Model {
-    /// For who does not know the keys.
+    /// Shows how to get help and how to leave.
     pub(in crate::tui) fn welcome(&mut self) {
         let help = self.options.keys.shown(Action::Help);
-        self.hint(format!("{help} or ? helps, /quit leaves"));
+        self.hint(format!("{help} or ? for help · /quit to leave"));
     }
 
     pub(super) fn hint(&mut self, text: impl Into<String>) {
@@ -25,7 +25,7 @@ impl Model {
         self.changed = true;
     }
 
-    /// What is no error has its time.
+    /// Removes a status message after its time; errors stay.
     pub(super) fn end_hint(&mut self, now: When) {
         let ends = self.hint.as_ref().is_some_and(|hint| !hint.is_error);
         match self.times.hint_until_us.filter(|_| ends) {
@@ -40,7 +40,7 @@ impl Model {
         }
     }
 
-    /// Something for the user in the room that is shown.
+    /// Adds a note to the current room.
     pub(super) fn note(&mut self, now: When, kind: NoteKind, text: impl Into<String>) {
         if let Some(room) = self.room_mut() {
             room.note(now.wall_us, kind, text);
@@ -48,7 +48,7 @@ impl Model {
         self.changed = true;
     }
 
-    /// Something outside the screen could not be done.
+    /// Shows an error of a program or of the terminal.
     pub(in crate::tui) fn failed(&mut self, text: impl Into<String>) {
         self.complain(text);
     }

@@ -1,4 +1,4 @@
-//! What is typed: keys, pastes, the wheel; and what the keys do.
+//! Input: keys, pastes and the mouse, with their actions.
 
 use crossterm::event::KeyEvent;
 
@@ -14,14 +14,14 @@ use crate::{
     tui::{chord::char_of, editor::Edit, keys::Action},
 };
 
-/// How often the server is told that somebody is there.
+/// Minimum time between two reports to the server that the user is active.
 const ACTIVE_EVERY_US: u64 = 60_000_000;
 
-/// Rows that the wheel moves.
+/// Rows that the wheel scrolls.
 const WHEEL_ROWS: isize = 3;
 
-/// What a panel's key makes of it. Where it is what there would be anyway, that goes on with the
-/// size of the terminal.
+/// Returns the new state of a panel after its key. If it equals the automatic state, the panel
+/// stays automatic.
 fn turned(there: bool, by_itself: bool) -> Panel {
     match there {
         _ if there != by_itself => Panel::Auto,
@@ -32,19 +32,19 @@ fn turned(there: bool, by_itself: bool) -> Panel {
 
 fn too_long(text: &str) -> String {
     format!(
-        "{} bytes are more than the input takes ({INPUT_BYTES_MAX}); nothing was put in",
+        "the paste is too long ({} bytes, limit {INPUT_BYTES_MAX}); nothing was inserted",
         text.len()
     )
 }
 
 impl Model {
-    /// Whether the terminal is looked at.
+    /// Handles the focus of the terminal.
     pub(in crate::tui) fn focus(&mut self, now: When, focus: bool) {
         self.user.focus = Some(focus);
         if focus {
             self.times.members_at_us = now.mono_us;
             if self.server.is_up() {
-                // What was read elsewhere meanwhile is not unread here, and what was seen is seen.
+                // Messages that were read elsewhere meanwhile are read here as well.
                 self.ask_for_marks(0);
                 let open = self.notices.shown().iter().filter(|n| n.is_acknowledged() && !n.acked);
                 let numbers: Vec<_> = open.map(|notice| notice.number).collect();
@@ -57,7 +57,7 @@ impl Model {
         self.changed = true;
     }
 
-    /// A key.
+    /// Handles a key.
     pub(in crate::tui) fn key(&mut self, now: When, key: &KeyEvent) {
         let action = self.options.keys.action(key);
         let typed = char_of(key);
@@ -66,12 +66,12 @@ impl Model {
         }
         self.somebody_is_there(now);
         if self.user.focus == Some(false) {
-            // Who types looks at it, whatever the terminal said last.
+            // A user who types looks at the terminal, whatever it reported last.
             self.user.focus = None;
         }
         self.changed = true;
         self.hint = None;
-        // Only what goes on with a completion leaves it open.
+        // Any other key ends a completion.
         if !matches!(action, Some(Action::Complete | Action::CompleteBack)) {
             self.completion = None;
         }
@@ -101,13 +101,12 @@ impl Model {
         self.settle_read(now);
     }
 
-    /// A text that was pasted, whole.
+    /// Handles a paste as a whole.
     pub(in crate::tui) fn paste(&mut self, now: When, text: &str) {
         self.somebody_is_there(now);
         self.changed = true;
         self.completion = None;
-        // Whatever the terminal has between lines. The last line's end is no part of what was
-        // meant.
+        // Terminals send different line ends. The end of the last line is not a part of the text.
         let text = text.replace("\r\n", "\n").replace('\r', "\n");
         let text = text.strip_suffix('\n').unwrap_or(&text);
         match &mut self.mode {
@@ -140,7 +139,7 @@ impl Model {
         }
     }
 
-    /// The wheel.
+    /// Scrolls by the mouse wheel.
     pub(in crate::tui) fn wheel(&mut self, now: When, up: bool) {
         self.somebody_is_there(now);
         match &mut self.mode {
@@ -161,7 +160,7 @@ impl Model {
         }
     }
 
-    /// A click with the first button.
+    /// Handles a click of the first button.
     pub(in crate::tui) fn click(&mut self, now: When, column: u16, row: u16) {
         self.somebody_is_there(now);
         if matches!(self.mode, Mode::Chat)
@@ -253,7 +252,7 @@ impl Model {
         self.times.members_at_us = now.mono_us;
     }
 
-    /// Gives the text to the editor of the environment.
+    /// Opens the text in the user's editor.
     fn edit_outside(&mut self) {
         let text = self.editor.text().to_owned();
         if let Some(room) = self.room() {
@@ -272,7 +271,7 @@ impl Model {
 
     pub(super) fn insert(&mut self, now: When, c: char) {
         if self.editor.text().len() >= INPUT_BYTES_MAX {
-            return self.complain(format!("the input takes {INPUT_BYTES_MAX} bytes"));
+            return self.complain(format!("the input is full (limit {INPUT_BYTES_MAX} bytes)"));
         }
         self.editor.insert_char(c);
         self.keep_soon(now);
@@ -300,8 +299,7 @@ impl Model {
         }
     }
 
-    /// One thing after the other: what is chosen, what is replied to, where one scrolled to, the
-    /// plain view.
+    /// Undoes one thing at a time: the selection, the reply, the scrolling, the plain view.
     fn escape(&mut self, now: When) {
         let Some(room) = self.room_mut() else { return };
         if room.selected.take().is_some() || room.quote.take().is_some() {
@@ -312,14 +310,14 @@ impl Model {
         } else if self.options.look.plain {
             self.set_plain(false);
         } else {
-            // What was seen is no longer marked as new.
+            // Messages that were seen are no longer marked as new.
             self.mark_room_read(now, self.current);
         }
     }
 
     fn set_plain(&mut self, plain: bool) {
         self.options.look.plain = plain;
-        // The terminal's own selection has the pointer meanwhile.
+        // Meanwhile the terminal's own selection has the pointer.
         self.effects.push_back(Effect::Mouse(self.options.mouse && !plain));
         self.changed = true;
     }
@@ -336,11 +334,11 @@ impl Model {
     }
 
     fn reply_to_selected(&mut self) {
-        let Some(said) = self.selected() else { return self.hint("there is no message here") };
+        let Some(said) = self.selected() else { return self.hint("no message here") };
         let quote = Quote { seq: said.seq, name: said.name.clone(), text: said.text.clone() };
         if let Some(room) = self.room_mut() {
             room.quote = Some(quote);
-            // What Esc undoes next is the reply.
+            // The next Esc removes the reply.
             room.selected = None;
         }
     }
@@ -351,7 +349,7 @@ impl Model {
                 let text = format!("{}:\n{}\n", said.name, said.text);
                 self.effects.push_back(Effect::Page(text));
             }
-            None => self.hint("there is no message here"),
+            None => self.hint("no message here"),
         }
     }
 
@@ -362,7 +360,7 @@ impl Model {
                 self.effects.push_back(Effect::Copy(text));
                 self.hint("copied to the terminal's clipboard");
             }
-            None => self.hint("there is no message here"),
+            None => self.hint("no message here"),
         }
     }
 }

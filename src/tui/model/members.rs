@@ -18,7 +18,7 @@ use crate::{
     tui::{scrollback::NoteKind, slash::CommandPurpose},
 };
 
-/// How often the members' panel is looked after while somebody is there.
+/// Time between two looks at the members' panel while the user is there.
 const MEMBERS_EVERY_US: u64 = 10_000_000;
 
 impl Present {
@@ -35,7 +35,7 @@ impl Present {
         present.idle_since(now_us, info.active_mono_us)
     }
 
-    /// Idle is the reader's arithmetic: a person without a key for a while.
+    /// Sets the idle time of a person: the time since the last key.
     pub(in crate::tui) fn idle_since(mut self, now_us: u64, active_us: u64) -> Self {
         self.idle_s = now_us.saturating_sub(active_us) / 1_000_000;
         let idle = self.idle_s * 1_000 >= IDLE_AFTER_MS && self.kind == Kind::Person;
@@ -46,8 +46,8 @@ impl Present {
     }
 }
 
-/// Sessions as people see them: somebody with three terminals is one, and is there if any of them
-/// is.
+/// Folds the sessions of each name: a user with three terminals is listed once, and is active if
+/// any of them is.
 pub(super) fn folded(sessions: impl IntoIterator<Item = Present>) -> Vec<Present> {
     let presence = |present: &Present| {
         let rank = match present.state {
@@ -76,8 +76,7 @@ pub(super) fn folded(sessions: impl IntoIterator<Item = Present>) -> Vec<Present
 }
 
 impl Model {
-    /// Asks for who is in the room that is shown: what the presence table says of it, or the
-    /// server.
+    /// Looks up the members of the current room, in the presence table or from the server.
     pub(super) fn look_after_members(&mut self, now: When) {
         self.times.members_at_us = now.mono_us + MEMBERS_EVERY_US;
         if !self.server.is_up() {
@@ -93,7 +92,7 @@ impl Model {
         }
     }
 
-    /// Who is in a room, session by session.
+    /// Handles the members of a room, session by session.
     pub(in crate::tui) fn take_members(
         &mut self,
         name: &RoomName,
@@ -101,7 +100,7 @@ impl Model {
     ) {
         let members = folded(sessions);
         self.known.add_names(members.iter().map(|present| present.name.clone()));
-        // It may have been said elsewhere.
+        // Another session may have changed it.
         if let Some(me) =
             members.iter().find(|p| p.name == self.user.name && p.kind == Kind::Person)
         {

@@ -1,4 +1,4 @@
-//! The state of the screen: keys and events go in, what is to be done comes out. No I/O, no clock.
+//! The state of the screen: keys and events go in, effects come out. No I/O, no clock.
 
 mod alerts;
 mod answers;

@@ -1,51 +1,52 @@
-//! Announcements as the bar shows them: by weight, for their time, a critical one until somebody
-//! says that it was seen.
+//! Announcements in the bar: by level, for a time; a critical one until a user acknowledges it.
 
 use std::collections::VecDeque;
 
 use crate::chat::{member::Level, message::Message};
 
-/// Announcements that are kept for the bar.
+/// Maximum number of announcements for the bar.
 const NOTICES_MAX: usize = 100;
-/// How long one is in the bar that nobody takes out of it, seconds, by level.
+/// Seconds that an announcement stays in the bar unless it is acknowledged, by level.
 const SHOWN_S: [u64; 4] = [20, 90, 600, u64::MAX];
 
-/// An announcement.
+/// One announcement of the bar.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::tui) struct NoticeLine {
     pub(in crate::tui) number: u64,
     pub(in crate::tui) level: Level,
-    /// The room it is for; none: everybody.
+    /// Room of the announcement; none: all members.
     pub(in crate::tui) room: Option<String>,
     pub(in crate::tui) name: String,
     pub(in crate::tui) text: String,
     pub(in crate::tui) wall_us: i64,
-    /// Asks to be acknowledged.
+    /// True if the announcement asks to be acknowledged.
     pub(in crate::tui) ack: bool,
     pub(in crate::tui) acked: bool,
-    /// When it leaves the bar, monotonic microseconds.
+    /// End of its time in the bar, monotonic microseconds.
     until_us: u64,
     expires_wall_us: Option<i64>,
 }
 
 impl NoticeLine {
-    /// Whether the server is told that it was seen: whoever asks for that wants to know, and what
-    /// is critical is said once to a name, on whichever of its screens.
+    /// Returns true if the server receives an acknowledgment: the sender may ask for it, and a
+    /// critical announcement is shown once to a name, on any of its screens.
     pub(in crate::tui) fn is_acknowledged(&self) -> bool {
         self.ack || self.level == Level::Critical
     }
 }
 
-/// All of them.
+/// Announcements of the bar.
 #[derive(Debug, Default)]
 pub(in crate::tui) struct Notices {
     all: Vec<NoticeLine>,
-    /// Numbers and times of those that had their time: after a break they are told again.
+    /// Numbers and times of announcements whose time has passed: after a reconnect they are sent
+    /// again.
     over: VecDeque<(u64, i64)>,
 }
 
 impl Notices {
-    /// Takes one up; the heaviest first, of the same weight the newest. False if it is known.
+    /// Adds an announcement; the highest level first, of the same level the newest. Returns false
+    /// if it is known.
     pub(in crate::tui) fn add(&mut self, mono_us: u64, message: &Message) -> bool {
         let Some(notice) = &message.notice else { return false };
         let (number, wall_us) = (message.id.seq, message.wall_us);
@@ -82,17 +83,18 @@ impl Notices {
         self.all.len() < before
     }
 
-    /// Takes one out; true if it was there.
+    /// Removes an announcement; returns true if it existed.
     pub(in crate::tui) fn remove(&mut self, number: u64) -> bool {
         self.keep(|notice| notice.number != number)
     }
 
-    /// Takes all out that were acknowledged; true if there were any.
+    /// Removes all acknowledged announcements; returns true if there were any.
     pub(in crate::tui) fn clear(&mut self) -> bool {
         self.keep(|notice| !notice.acked)
     }
 
-    /// It was acknowledged, here or elsewhere: it says so for a short time, and goes.
+    /// Marks an announcement as acknowledged, here or elsewhere: it shows that for a short time,
+    /// and disappears.
     pub(in crate::tui) fn acknowledged(&mut self, mono_us: u64, number: u64) {
         for notice in self.all.iter_mut().filter(|notice| notice.number == number) {
             notice.acked = true;
@@ -100,24 +102,25 @@ impl Notices {
         }
     }
 
-    /// What is in the bar now.
+    /// Returns the announcements in the bar.
     pub(in crate::tui) fn shown(&self) -> &[NoticeLine] {
         &self.all
     }
 
-    /// The one that the key is for: the heaviest that was not acknowledged.
+    /// Returns the announcement that the key acknowledges: the highest level that is not
+    /// acknowledged.
     pub(in crate::tui) fn next(&self) -> Option<&NoticeLine> {
         self.all.iter().find(|notice| !notice.acked)
     }
 
-    /// The last one that asked to be acknowledged and was not.
+    /// Returns the number of the last announcement that waits for acknowledgment.
     pub(in crate::tui) fn last_to_ack(&self) -> Option<u64> {
         let open = self.all.iter().filter(|notice| notice.ack && !notice.acked);
         open.map(|notice| notice.number).max()
     }
 
-    /// What has had its time goes; true if anything did. What asks to be acknowledged stays until
-    /// it is, or until it expires.
+    /// Removes announcements whose time has passed; returns true if there were any. One that asks
+    /// to be acknowledged stays until it is, or until it expires.
     pub(in crate::tui) fn tick(&mut self, mono_us: u64, wall_us: i64) -> bool {
         self.keep(|notice| {
             let expired = notice.expires_wall_us.is_some_and(|at| at <= wall_us);
@@ -126,7 +129,7 @@ impl Notices {
         })
     }
 
-    /// When the next one goes, monotonic microseconds.
+    /// Returns the time of the next removal, monotonic microseconds.
     pub(in crate::tui) fn deadline_us(&self, mono_us: u64, wall_us: i64) -> Option<u64> {
         let ends = self.all.iter().map(|notice| {
             let stays = notice.ack && !notice.acked;

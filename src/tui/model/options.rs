@@ -8,26 +8,26 @@ use crate::{
     tui::{keys::Keys, paint::Paint},
 };
 
-/// How lines look: what their rows depend on beside the room.
+/// Appearance of lines: everything beside the room that decides their rows.
 #[derive(Debug)]
 pub(in crate::tui) struct Look {
     pub(in crate::tui) paint: Paint,
     pub(in crate::tui) zone: TimeZone,
-    /// strftime of jiff.
+    /// Format of times, strftime of jiff.
     pub(in crate::tui) time_format: String,
     pub(in crate::tui) date_format: String,
-    /// Without panels, frames and gutter, for copying.
+    /// True without panels, frames and gutter, for copying.
     pub(in crate::tui) plain: bool,
     pub(in crate::tui) links: bool,
-    /// Joins and leaves are not shown.
+    /// True if joins and leaves are hidden.
     pub(in crate::tui) hide_moves: bool,
-    /// The own user, for mentions.
+    /// The current user, for mentions.
     pub(in crate::tui) user: String,
-    /// Words that are searched for, in lower case.
+    /// Words of the search, in lower case.
     pub(in crate::tui) words: Vec<String>,
 }
 
-/// What the settings say.
+/// Settings of the screen.
 #[derive(Debug)]
 pub(in crate::tui) struct Options {
     pub(in crate::tui) keys: Keys,
@@ -38,14 +38,14 @@ pub(in crate::tui) struct Options {
     pub(in crate::tui) members_columns: usize,
     pub(in crate::tui) bell: Alert,
     pub(in crate::tui) notify: Alert,
-    /// Lines of a paste above which a question is asked.
+    /// Maximum lines of a paste without a question.
     pub(in crate::tui) paste_lines: usize,
     pub(in crate::tui) mouse: bool,
-    /// Lines of a room in memory.
+    /// Maximum lines of a room in memory.
     pub(in crate::tui) lines: usize,
-    /// Other rooms than those that were named are not opened.
+    /// True if only the named rooms are opened.
     pub(in crate::tui) only_named: bool,
-    /// Nothing can be said.
+    /// True if nothing can be sent.
     pub(in crate::tui) read_only: bool,
     pub(in crate::tui) label: Option<Label>,
     /// Name or directory of the server.

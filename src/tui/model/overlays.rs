@@ -32,7 +32,7 @@ impl Model {
             }
             _ => {
                 self.mode = Mode::Chat;
-                // A question that begins with its mark is typed by typing that twice.
+                // A question mark at the start of a text is typed twice.
                 if let Some(c) = typed.filter(|c| *c != 'q') {
                     self.insert(now, c);
                 }
@@ -55,8 +55,8 @@ impl Model {
         self.choose_again();
     }
 
-    /// All that could be chosen: what has something unread, the other rooms, those that are not
-    /// open, people.
+    /// Returns all choices: rooms with unread messages, the other open rooms, those that are not
+    /// open, users.
     fn choices(&self) -> Vec<Choice> {
         let mut open: Vec<_> = (0..self.rooms.len()).collect();
         let last = self.last_shown.as_ref().and_then(|name| self.index_of(name));
@@ -119,8 +119,8 @@ impl Model {
                         self.mode = Mode::Chat;
                         self.go(now, &choice.name);
                     }
-                    // A room comes into being by a command, not by a slip.
-                    None => self.hint(format!("nothing fits; /join {typed} makes a room")),
+                    // A command creates a room, not a typing error.
+                    None => self.hint(format!("no match; /join {typed} creates it")),
                 }
             }
             Some(Action::Switch | Action::Escape) => self.mode = Mode::Chat,
@@ -128,7 +128,7 @@ impl Model {
         }
     }
 
-    /// To a room or conversation, which is joined if it is not open.
+    /// Shows a room or conversation; joins it if it is not open.
     pub(super) fn go(&mut self, now: When, written: &str) {
         match written.parse::<Target>() {
             Ok(Target::Room(room)) => self.join(now, room),
@@ -156,7 +156,7 @@ impl Model {
             }
             Some(Action::Escape) => {
                 self.mode = Mode::Chat;
-                self.hint("the paste was dropped");
+                self.hint("paste discarded");
             }
             Some(Action::DeleteOrLeave) => {
                 self.effects.push_back(Effect::Leave { interrupted: false });

@@ -14,11 +14,11 @@ use crate::{
     tui::scrollback::{Place, Said},
 };
 
-/// Messages that are asked for at a time.
+/// Messages of one request.
 const PAGE_MESSAGES: u64 = 200;
 
 impl Model {
-    /// Asks for older messages, if there may be some and none are on their way.
+    /// Requests older messages, unless none exist or a request is in flight.
     pub(super) fn load(&mut self, at: usize, loading: Loading) {
         let connected = self.server.is_up();
         let Some(room) = self.rooms.get_mut(at) else { return };
@@ -42,7 +42,7 @@ impl Model {
             Loading::Around(seq) => {
                 (seq.saturating_sub(PAGE_MESSAGES / 2).max(1), seq + PAGE_MESSAGES / 2)
             }
-            // Nothing was said, or nobody knows yet what.
+            // The room is empty, or its head is not known yet.
             Loading::Newest if room.marks.head == 0 => return,
             Loading::Newest => {
                 (room.marks.head.saturating_sub(PAGE_MESSAGES).max(1), room.marks.head)
@@ -57,7 +57,8 @@ impl Model {
         ));
     }
 
-    /// Messages of a page, in order; `upto`: which number it reaches, 0 if there is nothing.
+    /// Handles the messages of a page, in order; `upto`: last number that the page covers, 0 if it
+    /// has none.
     pub(in crate::tui) fn take_page(
         &mut self,
         now: When,
@@ -75,7 +76,7 @@ impl Model {
             && upto < last
             && let Some(target) = self.rooms[at].target()
         {
-            // As much as goes into one answer; the rest is asked for.
+            // One reply has a bounded size; the rest is requested.
             let request = Request::History(HistoryRequest::Page {
                 target,
                 first: upto + 1,
@@ -87,7 +88,7 @@ impl Model {
         self.take_span(now, at, asked, upto);
     }
 
-    /// A span of messages is there, as much of it as there is.
+    /// Handles the messages of a span, as far as they exist.
     fn take_span(&mut self, now: When, at: usize, asked: PageAsked, upto: u64) {
         let PageAsked { loading, first, last, got: messages, .. } = asked;
         let me = self.user.name.clone();
@@ -102,7 +103,7 @@ impl Model {
         room.history.barren = if messages.is_empty() { room.history.barren + 1 } else { 0 };
         self.changed = true;
         let head = room.marks.head;
-        // Up to where everything is here; nothing is there behind what is gone.
+        // Everything up to here is known; nothing exists behind it.
         let reached = if upto == 0 { last } else { upto };
         match loading {
             Loading::Older => {
@@ -118,7 +119,7 @@ impl Model {
                 let is_attached = room.back.is_attached();
                 room.back.append(messages, (first, reached), is_attached);
                 room.back.note_reach(first);
-                // That one may be gone; what stands next to it is there, or nothing is.
+                // The message may be removed; the nearest one is shown.
                 let near = room.back.index_of_seq(seq).or(room.back.len().checked_sub(1));
                 match near {
                     Some(index) => self.go_to_line(now, at, index),
@@ -126,7 +127,7 @@ impl Model {
                         self.rooms[at].back.clear(true);
                         self.rooms[at].go_to_end();
                         self.load(at, Loading::Newest);
-                        self.hint("what was said there is gone");
+                        self.hint("the message was removed");
                         return;
                     }
                 }

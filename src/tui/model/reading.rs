@@ -10,14 +10,14 @@ use crate::chat::{
     request::{Follow, HistoryRequest, Request},
 };
 
-/// How often the server is told what is read.
+/// Minimum time between two reports of read marks to the server.
 const MARKS_EVERY_US: u64 = 500_000;
-/// Without a key for so long nobody is taken to look at a terminal that does not say whether it is
-/// looked at.
+/// Time without a key after which the user is not taken to look at a terminal that does not report
+/// its focus.
 pub(super) const LOOKS_FOR_US: u64 = 300_000_000;
 
 impl Model {
-    /// Whether somebody looks at the end of the room that is shown.
+    /// Returns true if the user looks at the end of the current room.
     pub(super) fn is_looked_at(&self, now: When) -> bool {
         let focused = self
             .user
@@ -29,14 +29,14 @@ impl Model {
             && self.room().is_some_and(|room| room.is_at_end())
     }
 
-    /// What somebody looks at is read.
+    /// Marks the messages that the user looks at as read.
     pub(super) fn settle_read(&mut self, now: When) {
         if !self.is_looked_at(now) {
             return;
         }
         let Some(room) = self.rooms.get_mut(self.current) else { return };
         let before = (room.marks.read, room.marks.unread);
-        // The line where unread begins stays while there is something below it.
+        // The line of unread messages stays while there is something below it.
         let marker_moves = room.marks.marker >= room.marks.read && room.marks.unread == 0;
         room.marks.mark_read(room.marks.head);
         if marker_moves {
@@ -58,7 +58,7 @@ impl Model {
         }
     }
 
-    /// Tells the server what is read.
+    /// Reports read marks to the server.
     pub(in crate::tui) fn tell_marks(&mut self) {
         self.times.marks_at_us = None;
         if !self.server.is_up() {
@@ -89,7 +89,7 @@ impl Model {
         self.effects.push_back(Effect::Ask(request, PendingRequest::Marks(skip)));
     }
 
-    /// `more`: from where to ask on.
+    /// Handles a page of read marks; `more`: number of marks before the next page.
     pub(super) fn take_marks(&mut self, now: When, marks: Vec<MarkInfo>, more: Option<u32>) {
         if let Some(skip) = more {
             self.ask_for_marks(skip);
@@ -101,7 +101,7 @@ impl Model {
                 (StreamName::Room(room), None)
                     if !self.options.only_named && !self.known.left.contains(room.key()) =>
                 {
-                    // What this name follows, it sees.
+                    // Rooms that this name follows are opened.
                     self.effects.push_back(Effect::Follow(Follow::Room(room.clone())));
                     self.open(name)
                 }
@@ -110,7 +110,7 @@ impl Model {
             };
             let room = &mut self.rooms[at];
             room.marks.head = room.marks.head.max(mark.head);
-            // What came since the server counted.
+            // Messages that arrived after the server counted.
             let (unread, mentions) = room.said_after(mark.head);
             let (unread, mentions) = (mark.unread + unread, mark.mentions + mentions);
             if !room.marks.are_known {
@@ -121,7 +121,7 @@ impl Model {
                 room.marks.unread = unread;
                 room.marks.mentions = mentions;
             } else if mark.mark >= room.marks.read {
-                // It was read elsewhere, or this is what the server counts.
+                // The mark was set elsewhere, or this is the server's count.
                 room.marks.read = mark.mark;
                 room.marks.unread = unread;
                 room.marks.mentions = mentions;
@@ -129,11 +129,11 @@ impl Model {
                     room.marks.marker = room.marks.marker.max(mark.mark);
                 }
             }
-            // What it was told and forgot with the connection is told again.
+            // Marks that the server lost with the connection are sent again.
             room.marks.sent_read = mark.mark;
         }
         self.tell_marks_soon(now);
-        // Of what the server keeps no mark, what was said so far is taken as read.
+        // Streams without a mark count as read.
         for room in self.rooms.iter_mut().filter(|room| more.is_none() && !room.marks.are_known) {
             room.marks.are_known = true;
             room.marks.read = room.marks.head;

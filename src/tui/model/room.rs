@@ -1,4 +1,4 @@
-//! One room or conversation: its lines, where one looks, what is read, what is typed.
+//! One room or conversation: its lines, the visible part, read marks, the draft.
 
 use std::collections::VecDeque;
 
@@ -17,10 +17,10 @@ use crate::{
     },
 };
 
-/// Names of those who spoke last, for completion.
+/// Maximum number of recent speakers, for completion.
 const SPEAKERS_MAX: usize = 50;
 
-/// Whether a message makes itself heard.
+/// Returns true if a message raises an alert.
 pub(in crate::tui) fn is_heard(alert: Alert, important: bool) -> bool {
     match alert {
         Alert::Off => false,
@@ -29,7 +29,7 @@ pub(in crate::tui) fn is_heard(alert: Alert, important: bool) -> bool {
     }
 }
 
-/// Somebody who is in a room: all sessions of a name that are of one kind.
+/// A member of a room: all sessions of a name that are of one kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::tui) struct Present {
     /// `ann` or `ann/ci`.
@@ -37,9 +37,9 @@ pub(in crate::tui) struct Present {
     pub(in crate::tui) sessions: usize,
     pub(in crate::tui) kind: Kind,
     pub(in crate::tui) state: State,
-    /// Since the last own message or key, seconds.
+    /// Time since the last message or key, seconds.
     pub(in crate::tui) idle_s: u64,
-    /// What was said with `away`.
+    /// Text of `away`.
     pub(in crate::tui) status: String,
 }
 
@@ -47,24 +47,24 @@ pub(in crate::tui) struct Present {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::tui) struct Pending {
     pub(in crate::tui) token: u64,
-    /// To one label of a user.
+    /// Label of a user, as the recipient.
     pub(in crate::tui) label: Option<Label>,
     pub(in crate::tui) reply_to: Option<u64>,
     pub(in crate::tui) text: Text,
-    /// It waits for the conversation to be opened.
+    /// True while the text waits for the conversation to be opened.
     pub(in crate::tui) unsent: bool,
-    /// It has this number; it goes once the message itself is there.
+    /// Sequence number of the text; it is removed once the message itself arrives.
     pub(in crate::tui) seq: Option<u64>,
 }
 
 impl Pending {
-    /// As it has to be typed to be said in that room.
+    /// Returns the text as it would be typed to send it in that room.
     pub(super) fn as_typed(&self, room: &StreamName) -> String {
         let text = self.text.as_str();
         match (self.reply_to, &self.label) {
             (Some(seq), _) => format!("/reply {seq} {text}"),
             (None, Some(label)) => format!("/msg {room}/{label} {text}"),
-            // It would be taken for a command.
+            // The text would be taken for a command.
             (None, None) if text.starts_with('/') && action_of(text).is_none() => {
                 format!("/{text}")
             }
@@ -73,7 +73,7 @@ impl Pending {
     }
 }
 
-/// The message that what is typed replies to.
+/// The message that the typed text replies to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::tui) struct Quote {
     pub(in crate::tui) seq: u64,
@@ -81,14 +81,14 @@ pub(in crate::tui) struct Quote {
     pub(in crate::tui) text: String,
 }
 
-/// What is to be done once a page of history has come.
+/// Purpose of a requested page of history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::tui) enum Loading {
     Older,
     Newer,
-    /// The window goes to where this message is.
+    /// Moves the window to this message.
     Around(u64),
-    /// Back to the newest.
+    /// Moves the window back to the newest message.
     Newest,
 }
 
@@ -97,15 +97,15 @@ pub(in crate::tui) enum Loading {
 pub(in crate::tui) struct ReadMarks {
     /// Sequence number of the newest message.
     pub(in crate::tui) head: u64,
-    /// Everything up to this number is read.
+    /// Number up to which all messages are read.
     pub(in crate::tui) read: u64,
     /// Mark that was sent to the server.
     pub(in crate::tui) sent_read: u64,
-    /// Unread begins after this number, as the line in the room shows it.
+    /// Number after which unread messages start, as the line in the room shows it.
     pub(in crate::tui) marker: u64,
-    /// The server sent its marks.
+    /// True once the server has sent its marks.
     pub(in crate::tui) are_known: bool,
-    /// Messages up to this number are older than this screen.
+    /// Number up to which messages are older than this screen.
     pub(in crate::tui) before: u64,
     /// Number of unread messages.
     pub(in crate::tui) unread: u64,
@@ -114,7 +114,7 @@ pub(in crate::tui) struct ReadMarks {
 }
 
 impl ReadMarks {
-    /// Marks everything up to a number as read. Later unread messages keep their count, unless
+    /// Marks all messages up to a number as read. Later unread messages keep their count, unless
     /// there are none.
     pub(in crate::tui) fn mark_read(&mut self, seq: u64) {
         if seq <= self.read && self.unread == 0 {
@@ -127,7 +127,7 @@ impl ReadMarks {
         }
     }
 
-    /// Marks a message as seen while it came: the line of unread moves with it.
+    /// Marks a message as seen while it arrives: the line of unread messages moves with it.
     pub(in crate::tui) fn see(&mut self, seq: u64) {
         let was_new = self.marker >= self.read && self.unread == 0;
         self.mark_read(seq);
@@ -136,7 +136,7 @@ impl ReadMarks {
         }
     }
 
-    /// Marks an own or hidden message as read, if all before it is read.
+    /// Marks a hidden message, or one of this name, as read, if all before it is read.
     pub(in crate::tui) fn advance(&mut self, seq: u64) {
         if self.unread == 0 && self.are_known {
             let was_new = self.marker >= self.read;
@@ -173,9 +173,9 @@ pub(in crate::tui) struct RoomAlerts {
 #[derive(Debug, Default)]
 pub(in crate::tui) struct HistoryPages {
     pub(in crate::tui) loading: Option<Loading>,
-    /// The history can't be read, or is not wanted: no page is requested without the user.
+    /// True if the history can't be read, or is not wanted: no page is requested without the user.
     pub(in crate::tui) failed: bool,
-    /// Number of pages in a row of which nothing is shown.
+    /// Number of pages in a row without a visible message.
     pub(in crate::tui) barren: usize,
 }
 
@@ -183,7 +183,7 @@ pub(in crate::tui) struct HistoryPages {
 #[derive(Debug, Default)]
 pub(in crate::tui) struct Opening {
     pub(in crate::tui) is_open: bool,
-    /// The server was asked to open it.
+    /// True if the server was asked to open it.
     pub(in crate::tui) opening: bool,
 }
 
@@ -191,30 +191,30 @@ pub(in crate::tui) struct Opening {
 #[derive(Debug)]
 pub(in crate::tui) struct Room {
     pub(in crate::tui) name: StreamName,
-    /// What it is chosen by (`Alt-1`); stays as long as it is open. From 1.
+    /// Number for `Alt-1`, from 1; constant while the room is open.
     pub(in crate::tui) number: usize,
     pub(in crate::tui) back: Scrollback,
     pub(in crate::tui) place: Place,
-    /// Messages that came since one looks elsewhere than at the end.
+    /// Number of messages that arrived below the visible part.
     pub(in crate::tui) below: usize,
     pub(in crate::tui) marks: ReadMarks,
     pub(in crate::tui) properties: RoomProperties,
-    /// This name is not in it any more; it stays until somebody goes elsewhere, so that what is
-    /// typed goes nowhere else.
+    /// True if this name is no longer in the room; it stays until the user goes elsewhere, so that
+    /// typed text goes nowhere else.
     pub(in crate::tui) gone: bool,
-    /// What is typed and not sent, while another room is shown.
+    /// Typed text that is not sent, while another room is shown.
     pub(in crate::tui) draft: Draft,
-    /// What was sent and refused while something else was typed, as it has to be typed; the oldest
+    /// Texts that were refused while another one was typed, as they would be typed; the oldest
     /// first.
     pub(in crate::tui) unsaid: VecDeque<String>,
     pub(in crate::tui) quote: Option<Quote>,
     pub(in crate::tui) pending: VecDeque<Pending>,
     pub(in crate::tui) members: Vec<Present>,
-    /// Who spoke last, the last one first.
+    /// Recent speakers, the last one first.
     pub(in crate::tui) speakers: VecDeque<String>,
     pub(in crate::tui) alerts: RoomAlerts,
     pub(in crate::tui) history: HistoryPages,
-    /// The chosen line.
+    /// Id of the selected line.
     pub(in crate::tui) selected: Option<i64>,
     pub(in crate::tui) conversation: Opening,
 }
@@ -243,19 +243,19 @@ impl Room {
         }
     }
 
-    /// How many messages of others there are after a number, and how many of them are mentions.
+    /// Returns the number of messages of others after a number, and of the mentions among them.
     pub(in crate::tui) fn said_after(&self, seq: u64) -> (u64, u64) {
         let others = self.back.iter().rev().filter_map(Line::said);
         let others = others.take_while(|said| said.seq > seq).filter(|said| !said.own);
         others.fold((0, 0), |(all, mentions), said| (all + 1, mentions + u64::from(said.mention)))
     }
 
-    /// Sessions that are in it, as they are counted elsewhere.
+    /// Returns the number of sessions in the room, as other commands count them.
     pub(in crate::tui) fn sessions(&self) -> usize {
         self.members.iter().map(|present| present.sessions).sum()
     }
 
-    /// As people write it: `dev`, `@ann`.
+    /// Returns the name as people write it: `dev`, `@ann`.
     pub(in crate::tui) fn title(&self) -> String {
         self.name.to_string()
     }
@@ -264,7 +264,7 @@ impl Room {
         matches!(self.name, StreamName::Direct(_))
     }
 
-    /// What its draft and its settings are kept by: the same however the room is spelled.
+    /// Returns the key of the saved draft and settings: the same for each spelling of the room.
     pub(in crate::tui) fn kept_name(&self) -> String {
         match &self.name {
             StreamName::Room(room) => room.key().to_owned(),
@@ -272,7 +272,7 @@ impl Room {
         }
     }
 
-    /// The room, if it is one.
+    /// Returns the name of a room; none for a conversation.
     pub(in crate::tui) fn room_name(&self) -> Option<&RoomName> {
         match &self.name {
             StreamName::Room(room) => Some(room),
@@ -280,7 +280,7 @@ impl Room {
         }
     }
 
-    /// How the server is asked for it.
+    /// Returns the target for requests to the server.
     pub(in crate::tui) fn target(&self) -> Option<Target> {
         match &self.name {
             StreamName::Room(room) => Some(Target::Room(room.clone())),
@@ -289,18 +289,18 @@ impl Room {
         }
     }
 
-    /// Whether one looks at its end.
+    /// Returns true if the end of the room is visible.
     pub(in crate::tui) fn is_at_end(&self) -> bool {
         self.place == Place::End && self.back.is_attached()
     }
 
-    /// What is unread counts as a mention in a conversation: all of it is said to one.
+    /// Returns the number of mentions; in a conversation all unread messages count.
     pub(in crate::tui) fn important(&self) -> u64 {
         if self.is_direct() { self.marks.unread } else { self.marks.mentions }
     }
 
-    /// The number of the first unread message that is in memory, for the line before it. What this
-    /// name said itself is not unread.
+    /// Returns the number of the first unread message in memory, for the line before it. Own
+    /// messages are not unread.
     pub(in crate::tui) fn first_unread(&self) -> Option<u64> {
         if !self.marks.are_known || !self.has_marker() {
             return None;
@@ -309,7 +309,7 @@ impl Room {
         self.back.iter().find(|line| unread(line)).and_then(Line::said).map(|said| said.seq)
     }
 
-    /// Whether unread does not begin further up than what is in memory.
+    /// Returns true if unread messages do not start before the lines in memory.
     pub(in crate::tui) fn has_marker(&self) -> bool {
         self.back.is_at_beginning()
             || self.back.first_seq().is_some_and(|first| first <= self.marks.marker + 1)
@@ -326,7 +326,7 @@ impl Room {
         self.speakers.truncate(SPEAKERS_MAX);
     }
 
-    /// Numbers mean something else from here on.
+    /// Forgets all sequence numbers, which start over.
     pub(in crate::tui) fn begin_anew(&mut self) {
         self.marks.start_over();
         self.quote = None;
@@ -338,12 +338,12 @@ impl Room {
         self.go_to_end();
     }
 
-    /// What was said with this number or before it stands, or never comes.
+    /// Removes pending texts up to a number: each is shown as a message, or was lost.
     pub(in crate::tui) fn settle(&mut self, seq: u64) {
-        self.pending.retain(|pending| pending.seq.is_none_or(|stands| stands > seq));
+        self.pending.retain(|pending| pending.seq.is_none_or(|acked| acked > seq));
     }
 
-    /// Something that is not shown.
+    /// Handles a message that is not shown.
     pub(in crate::tui) fn pass_over(&mut self, seq: u64) {
         self.settle(seq);
         self.marks.head = self.marks.head.max(seq);
@@ -352,7 +352,7 @@ impl Room {
         }
     }
 
-    /// What unread begins with stands where one left.
+    /// Moves the line of unread messages to the place where the user left.
     pub(in crate::tui) fn leave(&mut self) {
         self.marks.marker = self.marks.marker.max(self.marks.read);
         self.selected = None;

@@ -11,16 +11,16 @@ use crate::{
     tui::{editor::Draft, scrollback::NoteKind, slash::CommandPurpose},
 };
 
-/// How long one is in a room that is only passed through.
+/// Time in a room after which it is not only passed through.
 pub(super) const GLANCE_US: u64 = 1_000_000;
 
 impl Model {
-    /// Takes a room up if it is not there; gives its place.
+    /// Opens a room if it is not open; returns its index.
     pub(super) fn open(&mut self, name: StreamName) -> usize {
         if let Some(at) = self.index_of(&name) {
             return at;
         }
-        // The lowest number that is free: those that are open keep theirs.
+        // The lowest free number: open rooms keep theirs.
         let free = |number: &usize| self.rooms.iter().all(|room| room.number != *number);
         let number = (1..).find(free).unwrap_or(usize::MAX);
         let mut room = Room::new(name, number, self.options.lines);
@@ -41,8 +41,7 @@ impl Model {
         self.rooms.len() - 1
     }
 
-    /// The draft of the first room is in the input, unless something was typed while there was
-    /// none.
+    /// Puts the draft of the first room into the input, unless a text was typed there before.
     fn begin_input(&mut self, room: &mut Room) {
         room.unsaid.extend(self.saved.kept.unsaid.get(NOWHERE).into_iter().flatten().cloned());
         self.keep_text(NOWHERE.to_owned(), String::new(), Vec::new());
@@ -84,14 +83,14 @@ impl Model {
         }
     }
 
-    /// A room is there no more.
+    /// Closes a room.
     pub(super) fn close(&mut self, now: When, name: &StreamName) {
         let Some(at) = self.index_of(name) else { return };
         if at == self.current {
             let last = self.last_shown.as_ref().and_then(|name| self.index_of(name));
             let other = last.filter(|other| *other != at).unwrap_or(usize::from(at == 0));
             if self.rooms.len() > 1 {
-                // It is closed here.
+                // The room is closed here.
                 self.rooms[at].gone = false;
                 self.show(now, other);
             } else {
@@ -104,7 +103,7 @@ impl Model {
         if self.current > at {
             self.current -= 1;
         }
-        // What was typed there is kept for when it is opened again.
+        // The typed text is saved until the room is opened again.
         let room = gone.kept_name();
         let mut unsaid = Vec::from(gone.unsaid);
         for pending in &gone.pending {
@@ -126,13 +125,13 @@ impl Model {
     pub(super) fn show_number(&mut self, now: When, number: usize) {
         match self.rooms.iter().position(|room| room.number == number) {
             Some(at) => self.show(now, at),
-            None => self.hint(format!("there is no room {number}")),
+            None => self.hint(format!("no room has the number {number}")),
         }
     }
 
     pub(super) fn step(&mut self, now: When, forward: bool) {
-        // By number, not as the list has them now: what is read moves in the list, and one would
-        // not come round.
+        // By number, not in the order of the list: rooms move in the list when they are read, and
+        // one could be skipped.
         let mut order: Vec<_> = (0..self.rooms.len()).collect();
         order.sort_by_key(|at| self.rooms[*at].number);
         let Some(here) = order.iter().position(|at| *at == self.current) else { return };
@@ -141,7 +140,7 @@ impl Model {
         self.show(now, order[next]);
     }
 
-    /// Rooms as the list has them: those with mentions first, then by number.
+    /// Returns the rooms in the order of the list: those with mentions first, then by number.
     pub(in crate::tui) fn order(&self) -> Vec<usize> {
         let mut order: Vec<_> = (0..self.rooms.len()).collect();
         order.sort_by_key(|at| {
@@ -151,7 +150,8 @@ impl Model {
         order
     }
 
-    /// The next room with something unread: mentions first, else by number, from here on.
+    /// Shows the next room with unread messages: mentions first, otherwise by number from the
+    /// current one.
     pub(super) fn next_unread(&mut self, now: When, forward: bool) {
         let here = self.room().map_or(0, |room| room.number);
         let count = self.rooms.iter().map(|room| room.number).max().unwrap_or(0) + 1;
@@ -167,12 +167,12 @@ impl Model {
         match unread {
             Some(at) => {
                 self.show(now, at);
-                // Whoever goes from one to the next wants to see what is unread, and not to come
-                // round again.
+                // A user who steps through unread rooms wants to see them, and not to return to the
+                // first.
                 self.times.looks_from_us = now.mono_us;
                 self.settle_read(now);
             }
-            None => self.hint("nothing else is unread"),
+            None => self.hint("no other unread rooms"),
         }
     }
 
@@ -188,7 +188,7 @@ impl Model {
                 room.properties.topic.clone_from(&info.topic);
                 room.properties.private = info.private;
                 room.properties.read_only = info.read_only;
-                // Rooms are shown as they were created, not as somebody writes them.
+                // Rooms are shown as they were created, not as a user spells them.
                 room.name = StreamName::Room(info.name.clone());
             }
         }
@@ -212,7 +212,7 @@ impl Model {
         self.note(now, NoteKind::Info, format!("rooms:\n{}", lines.join("\n")));
     }
 
-    /// The user of a name, for completion and switching.
+    /// Returns the user of a name, for completion and switching.
     pub(super) fn user_of(name: &str) -> Option<UserName> {
         UserName::new(name.split('/').next().unwrap_or(name)).ok()
     }

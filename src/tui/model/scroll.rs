@@ -1,5 +1,5 @@
-//! Moving through a room: by rows and pages, to a message, to where unread starts. What is read
-//! stays put while something new comes.
+//! Scrolling: by rows and pages, to a message, to unread messages. The visible lines stay in place
+//! while new ones arrive.
 
 use super::{Loading, Model, Room, When};
 use crate::tui::{
@@ -8,13 +8,13 @@ use crate::tui::{
     scrollback::{Line, Place},
 };
 
-/// Lines from either end of the window at which more is asked for.
+/// Number of lines to either end of the window below which more are requested.
 const AHEAD_LINES: usize = 40;
 
-/// Pages of which nothing is shown after which nothing more is asked for by itself.
+/// Number of pages without a visible message after which requests are no longer automatic.
 const BARREN_PAGES_MAX: usize = 10;
 
-/// Pages that are in memory before anybody scrolls.
+/// Pages in memory before the user scrolls.
 const AHEAD_PAGES: usize = 3;
 
 /// A row of a line.
@@ -36,13 +36,13 @@ impl Rows<'_> {
         lines::line_rows(&self.model.options.look, self.room, index, self.columns).len()
     }
 
-    /// The lowest row of all.
+    /// Returns the lowest row of all.
     fn last(&self) -> Option<At> {
         let last = self.room.back.len().checked_sub(1)?;
         self.lowest_at_or_above(last)
     }
 
-    /// The lowest row of the first line upwards that has any.
+    /// Returns the lowest row of the first line upwards that has any.
     fn lowest_at_or_above(&self, from: usize) -> Option<At> {
         (0..=from).rev().find_map(|index| {
             let row = self.of(index).checked_sub(1)?;
@@ -50,7 +50,7 @@ impl Rows<'_> {
         })
     }
 
-    /// The lowest row that is seen.
+    /// Returns the lowest visible row.
     fn bottom(&self) -> Option<At> {
         match self.room.place {
             Place::End => self.last(),
@@ -64,7 +64,7 @@ impl Rows<'_> {
         }
     }
 
-    /// So many rows up; and how many there are not.
+    /// Returns the place some rows up, and the number of rows that do not exist.
     fn up(&self, from: At, mut rows: usize) -> (At, usize) {
         let mut at = from;
         while rows > at.row {
@@ -77,7 +77,7 @@ impl Rows<'_> {
         (at, 0)
     }
 
-    /// So many rows down; none if the end is nearer.
+    /// Returns the place some rows down; none if the end is nearer.
     fn down(&self, from: At, mut rows: usize) -> Option<At> {
         let mut at = from;
         let mut has = self.of(at.index);
@@ -107,7 +107,7 @@ impl Model {
         Some((rows, self.geometry.pane_rows.max(1)))
     }
 
-    /// Rows of a page.
+    /// Returns the rows of a page.
     pub(super) fn page(&self) -> isize {
         let rows = self.geometry.pane_rows.saturating_sub(2).max(1);
         isize::try_from(rows).unwrap_or(1)
@@ -120,7 +120,7 @@ impl Model {
         let mut is_top = false;
         let place = if by < 0 {
             let (to, _) = rows.up(bottom, by.unsigned_abs());
-            // The first row is never further down than at the top.
+            // The first row is never below the top.
             let (_, lacks) = rows.up(to, pane_rows - 1);
             is_top = lacks > 0;
             rows.down(to, lacks)
@@ -135,7 +135,7 @@ impl Model {
         }
     }
 
-    /// The lowest row that is seen; none: the end.
+    /// Sets the lowest visible row; none: the end.
     fn put_bottom(&mut self, now: When, bottom: Option<At>) {
         let at = self.current;
         let Some(room) = self.rooms.get_mut(at) else { return };
@@ -154,7 +154,7 @@ impl Model {
         self.settle_read(now);
     }
 
-    /// Asks for what may be wanted next at the ends of the window.
+    /// Requests more at the ends of the window, before it is needed.
     fn look_ahead(&mut self, at: usize) {
         let Some(room) = self.rooms.get(at) else { return };
         let Place::At { id, .. } = room.place else { return };
@@ -171,14 +171,15 @@ impl Model {
         }
     }
 
-    /// A screen that is not full asks for older messages, and for what the next pages show.
+    /// Requests older messages for a screen that is not full, and for its next pages.
     pub(super) fn fill(&mut self, at: usize) {
         let Some(room) = self.rooms.get(at) else { return };
         if room.history.failed || room.back.is_at_beginning() || !room.back.is_attached() {
             return;
         }
         let wanted = (self.height * AHEAD_PAGES).min(room.back.bound());
-        // Of one who is not to be heard there may be thousands; the rest is for who scrolls.
+        // An ignored user may have sent thousands of messages; more are loaded when the user
+        // scrolls.
         if room.history.barren > BARREN_PAGES_MAX {
             return;
         }
@@ -191,7 +192,7 @@ impl Model {
         }
     }
 
-    /// To the oldest line in memory; what is older is asked for.
+    /// Scrolls to the oldest line in memory, and requests older ones.
     pub(super) fn go_to_top(&mut self, now: When) {
         let Some((rows, pane_rows)) = self.rows() else { return };
         let first = (0..rows.room.back.len()).find(|index| rows.of(*index) > 0);
@@ -200,7 +201,7 @@ impl Model {
         self.load(self.current, Loading::Older);
     }
 
-    /// To the newest message.
+    /// Scrolls to the newest message.
     pub(super) fn go_to_bottom(&mut self, now: When) {
         let at = self.current;
         let connected = self.server.is_up();
@@ -208,7 +209,7 @@ impl Model {
         room.selected = None;
         if !room.back.is_attached() {
             if !connected {
-                // What is here is better than nothing.
+                // The newest lines in memory are shown meanwhile.
                 return self.put_bottom(now, None);
             }
             room.history.loading = None;
@@ -222,7 +223,7 @@ impl Model {
         self.settle_read(now);
     }
 
-    /// To where one looked before a search, if that is still in memory.
+    /// Scrolls back to the place before a search, if it is still in memory.
     pub(super) fn go_back_to(&mut self, now: When, place: Place) {
         match place {
             Place::At { id, .. } if self.room().is_some_and(|r| r.back.find(id).is_some()) => {
@@ -236,7 +237,7 @@ impl Model {
         }
     }
 
-    /// Shows a message in the middle, and chooses it. If it is not in memory it is asked for.
+    /// Shows a message in the middle, and selects it. A message that is not in memory is requested.
     pub(super) fn go_to(&mut self, now: When, at: usize, seq: u64) {
         let Some(room) = self.rooms.get_mut(at) else { return };
         let Some(index) = room.back.index_of_seq(seq) else {
@@ -246,7 +247,7 @@ impl Model {
         self.go_to_line(now, at, index);
     }
 
-    /// Shows a line in the middle, and chooses it.
+    /// Shows a line in the middle, and selects it.
     pub(super) fn go_to_line(&mut self, now: When, at: usize, index: usize) {
         let Some(room) = self.rooms.get_mut(at) else { return };
         room.selected = Some(room.back.id_of(index));
@@ -255,7 +256,7 @@ impl Model {
         }
     }
 
-    /// Puts a line so that a part (`1 / share`) of the room is below its last row.
+    /// Scrolls so that a part (`1 / share`) of the room is below the line's last row.
     fn put_line(&mut self, now: When, index: usize, share: usize) {
         let Some((rows, pane_rows)) = self.rows() else { return };
         let Some(at) = rows.lowest_at_or_above(index) else { return };
@@ -271,19 +272,19 @@ impl Model {
         self.put_bottom(now, bottom);
     }
 
-    /// To where unread starts.
+    /// Scrolls to the first unread message.
     pub(super) fn jump_to_unread(&mut self, now: When) {
         let at = self.current;
         let Some(room) = self.rooms.get(at) else { return };
         if room.marks.marker >= room.marks.head {
-            return self.hint("nothing is unread here");
+            return self.hint("no unread messages here");
         }
         match room.first_unread().and_then(|seq| room.back.index_of_seq(seq)) {
             Some(index) => {
                 let Some((rows, pane_rows)) = self.rows() else { return };
                 let has = rows.of(index).max(1);
                 let top = At { index, row: 0 };
-                // A few rows of what was read before stay in sight.
+                // A few rows of earlier messages stay visible.
                 let below = pane_rows.saturating_sub(3).max(has.min(pane_rows) - 1);
                 let bottom = rows.down(top, below);
                 self.put_bottom(now, bottom);
@@ -295,7 +296,7 @@ impl Model {
         }
     }
 
-    /// Chooses the message above or below the chosen one.
+    /// Selects the message above or below the selected one.
     pub(super) fn select(&mut self, now: When, up: bool) {
         let lowest = self.lowest_seen();
         let Some(room) = self.room() else { return };
@@ -318,13 +319,13 @@ impl Model {
         }
     }
 
-    /// The lowest line that is seen.
+    /// Returns the lowest visible line.
     pub(super) fn lowest_seen(&self) -> Option<usize> {
         let (rows, _) = self.rows()?;
         rows.bottom().map(|at| at.index)
     }
 
-    /// Scrolls no more than is needed to see a line.
+    /// Scrolls as little as necessary to show a line.
     fn bring_into_sight(&mut self, now: When, index: usize) {
         let Some((rows, pane_rows)) = self.rows() else { return };
         let (Some(bottom), Some(line)) = (rows.bottom(), rows.lowest_at_or_above(index)) else {

@@ -1,29 +1,28 @@
-//! A search in the room that is shown: what is in memory at once, what is further back as the
-//! server finds it.
+//! A search in the current room: at once in memory, and further back by the server.
 
 use crate::tui::{editor::Editor, scrollback::Place};
 
-/// A search.
+/// A search in one room.
 #[derive(Debug, Default)]
 pub(in crate::tui) struct Search {
-    /// Where one looked before.
+    /// Place before the search.
     pub(in crate::tui) from: Place,
-    /// What is typed.
+    /// Typed text of the search.
     pub(in crate::tui) query: Editor,
-    /// Numbers of the messages that have it, the oldest first.
+    /// Numbers of the messages with all words, the oldest first.
     pub(in crate::tui) hits: Vec<u64>,
-    /// Which of them is shown.
+    /// Index of the shown hit.
     pub(in crate::tui) at: Option<usize>,
-    /// The server was asked, and has not answered yet.
+    /// True while a query has no reply yet.
     pub(in crate::tui) waits: bool,
-    /// The server has older ones: to be asked for before this id.
+    /// Id before which the server has older hits.
     pub(in crate::tui) more_before: Option<u64>,
-    /// When to ask the server for what is typed, monotonic microseconds.
+    /// Time of the next query, monotonic microseconds.
     pub(in crate::tui) ask_at_us: Option<u64>,
 }
 
 impl Search {
-    /// Adds what was found.
+    /// Adds hits to the list.
     pub(in crate::tui) fn add(&mut self, found: impl IntoIterator<Item = u64>) {
         let shown = self.at.and_then(|at| self.hits.get(at)).copied();
         self.hits.extend(found);
@@ -32,7 +31,7 @@ impl Search {
         self.at = shown.and_then(|seq| self.hits.binary_search(&seq).ok());
     }
 
-    /// The hit at or before a number; else the first one after it.
+    /// Returns the hit at or before a number; otherwise the first one after it.
     pub(in crate::tui) fn nearest(&self, seq: u64) -> Option<usize> {
         let after = self.hits.partition_point(|hit| *hit <= seq);
         match (after, self.hits.len()) {
@@ -42,18 +41,18 @@ impl Search {
         }
     }
 
-    /// The number that is shown.
+    /// Returns the number of the shown hit.
     pub(in crate::tui) fn current(&self) -> Option<u64> {
         self.at.and_then(|at| self.hits.get(at)).copied()
     }
 }
 
-/// The words of a query, in lower case.
+/// Returns the words of a query, in lower case.
 pub(in crate::tui) fn words(query: &str) -> Vec<String> {
     query.split_whitespace().map(str::to_lowercase).collect()
 }
 
-/// Whether a text has all words.
+/// Returns true if a text has all words.
 pub(in crate::tui) fn has_all(text: &str, words: &[String]) -> bool {
     let text = text.to_lowercase();
     !words.is_empty() && words.iter().all(|word| text.contains(word.as_str()))

@@ -1,4 +1,4 @@
-//! Searching in the room that is shown.
+//! Searching in the current room.
 
 use super::{
     effect::{Effect, PendingRequest},
@@ -14,9 +14,9 @@ use crate::{
     tui::{keys::Action, scrollback::Line},
 };
 
-/// Hits that are asked for at a time.
+/// Hits of one request.
 pub(super) const HITS: u32 = 100;
-/// After the last letter of a search, how long until the server is asked.
+/// Time from the last letter of a search until the server is asked.
 const SEARCH_AFTER_US: u64 = 200_000;
 
 impl Model {
@@ -38,7 +38,7 @@ impl Model {
         }
     }
 
-    /// Asks the server for what is typed, once nobody types for a moment.
+    /// Sends the query to the server, once the user pauses.
     pub(super) fn search_when_due(&mut self, now: When) {
         let Mode::Search(search) = &mut self.mode else { return };
         if search.ask_at_us.is_none_or(|at| at > now.mono_us) {
@@ -113,7 +113,7 @@ impl Model {
         }
     }
 
-    /// What is typed has changed: looks through what is in memory, and asks the server soon.
+    /// Searches again for a changed query: at once in memory, and soon on the server.
     pub(super) fn search_again(&mut self, now: When) {
         let Mode::Search(search) = &mut self.mode else { return };
         let words = words(search.query.text());
@@ -153,10 +153,10 @@ impl Model {
             (None, _) | (_, None) => search.nearest(head),
             (Some(true), Some(at)) => Some((at + 1).min(search.hits.len().saturating_sub(1))),
             (Some(false), Some(0)) => {
-                // Older ones may be known to the server.
+                // The server may know older hits.
                 let Some(before) = search.more_before.take() else {
                     if !search.waits {
-                        self.hint("that is the oldest");
+                        self.hint("no older match");
                     }
                     return;
                 };

@@ -17,41 +17,42 @@ use crate::{
     },
 };
 
-/// What is typed in no room is kept by this.
+/// Key of the draft that was typed in no room.
 pub(super) const NOWHERE: &str = "";
 
-/// Whether there is a session.
+/// State of the session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::tui) enum Session {
     Up {
-        /// `multicast`, `mailslot`, `session`.
+        /// Means of delivery: `multicast`, `mailslot`, `session`.
         broadcast: &'static str,
     },
     Down {
-        /// In words.
+        /// Reason for people.
         reason: String,
     },
 }
 
-/// What lies over the room.
+/// Overlay above the room, or none.
 #[derive(Debug)]
 pub(in crate::tui) enum Mode {
     Chat,
-    /// All keys; from which row on.
+    /// Help with all keys; first visible row.
     Help {
         from: usize,
     },
-    /// Rooms by a few typed letters: what is typed, what fits, which one.
+    /// Switcher: rooms by some letters of their names, with the typed text, the matches and the
+    /// selected one.
     Switch {
         query: Editor,
         names: Vec<Choice>,
         at: usize,
     },
     Search(Search),
-    /// A long text was pasted: into the input or not.
+    /// Question about a long paste.
     Paste {
         text: String,
-        /// From which line on it is shown.
+        /// First visible line.
         from: usize,
     },
 }
@@ -59,9 +60,9 @@ pub(in crate::tui) enum Mode {
 /// An entry of the switcher.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::tui) struct Choice {
-    /// As it is written: `dev`, `@ann`.
+    /// Name as it is written: `dev`, `@ann`.
     pub(in crate::tui) name: String,
-    /// It is open; else it would be joined.
+    /// True if it is open; otherwise it would be joined.
     pub(in crate::tui) open: bool,
 }
 
@@ -73,12 +74,11 @@ pub(in crate::tui) struct Model {
     pub(in crate::tui) height: usize,
     /// Places of the parts of the last frame.
     pub(super) geometry: Geometry,
-    /// In the order in which they were opened; never empty once begun, but for who left all of
-    /// them.
+    /// Rooms in the order in which they were opened; empty only after the user left all of them.
     pub(in crate::tui) rooms: Vec<Room>,
-    /// Which one is shown.
+    /// Index of the current room.
     pub(in crate::tui) current: usize,
-    /// The one that was shown before.
+    /// Room that was shown before.
     pub(super) last_shown: Option<StreamName>,
     pub(in crate::tui) editor: Editor,
     pub(in crate::tui) mode: Mode,
@@ -86,14 +86,14 @@ pub(in crate::tui) struct Model {
     pub(in crate::tui) notices: Notices,
     pub(in crate::tui) server: ServerView,
     pub(in crate::tui) user: OwnUser,
-    /// Said until the next key, above the input.
+    /// Status message above the input, until the next key.
     pub(in crate::tui) hint: Option<Hint>,
     pub(super) known: KnownNames,
     pub(super) saved: SavedTexts,
     pub(super) times: ModelTimes,
     pub(super) effects: VecDeque<Effect>,
     pub(super) outgoing: Outgoing,
-    /// What one looks at has changed since it was last drawn.
+    /// True if the visible part has changed since the last frame.
     pub(super) changed: bool,
 }
 
@@ -101,11 +101,11 @@ pub(in crate::tui) struct Model {
 #[derive(Debug)]
 pub(in crate::tui) struct ServerView {
     pub(in crate::tui) session: Session,
-    /// Time of the last answer, microseconds.
+    /// Time until the last reply, microseconds.
     pub(in crate::tui) lag_us: Option<u64>,
-    /// Time of the oldest request without an answer, monotonic microseconds.
+    /// Time of the oldest request without a reply, monotonic microseconds.
     pub(in crate::tui) waits_since_us: Option<u64>,
-    /// The server does not respond, as the presence table has it.
+    /// True if the server does not respond, by the presence table.
     pub(in crate::tui) is_hung: bool,
 }
 
@@ -127,7 +127,7 @@ pub(in crate::tui) struct OwnUser {
     /// `ann` or `ann/ci`.
     pub(in crate::tui) name: String,
     pub(in crate::tui) is_away: bool,
-    /// True while the user looks at the terminal; none if it does not say.
+    /// True while the user looks at the terminal; none if it does not report its focus.
     pub(super) focus: Option<bool>,
 }
 
@@ -139,7 +139,7 @@ pub(super) struct SavedTexts {
     pub(super) touched: Touched,
 }
 
-/// Texts on their way to the server.
+/// Texts in flight to the server.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     pub(super) next_token: u64,
@@ -147,28 +147,28 @@ pub(super) struct Outgoing {
     pub(super) orphans: Vec<Orphan>,
 }
 
-/// A text that was on its way when its room was closed.
+/// Text in flight when its room was closed.
 #[derive(Debug)]
 pub(super) struct Orphan {
     pub(super) token: u64,
-    /// What the room's draft is kept by.
+    /// Key of the room's draft.
     pub(super) room: String,
-    /// As it would have to be typed.
+    /// Text as it would be typed.
     pub(super) text: String,
 }
 
-/// A word to the user.
+/// A status message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::tui) struct Hint {
     pub(in crate::tui) text: String,
     pub(in crate::tui) is_error: bool,
 }
 
-/// When something happened or happens.
+/// Time of an event or of work.
 pub(in crate::tui) type When = Now;
 
 impl Model {
-    /// A screen with the rooms that were named.
+    /// Returns a screen with the named rooms.
     pub(in crate::tui) fn new(
         now: When,
         options: Options,
@@ -208,17 +208,17 @@ impl Model {
         model
     }
 
-    /// What is to be done, in order.
+    /// Returns the next effect, in order.
     pub(in crate::tui) fn take_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
     }
 
-    /// What can't be done yet is to be done later.
+    /// Puts effects back that have to wait.
     pub(in crate::tui) fn put_effects_back(&mut self, effects: Vec<Effect>) {
         self.effects.extend(effects);
     }
 
-    /// The title of the window: the room, and how much is unread.
+    /// Returns the title of the window: the room, and the number of unread messages.
     pub(in crate::tui) fn title(&self) -> String {
         let room = self.room().map_or_else(String::new, Room::title);
         let important: u64 = self.rooms.iter().map(Room::important).sum();
@@ -230,7 +230,7 @@ impl Model {
         }
     }
 
-    /// Whether there is something new to draw since this was last asked.
+    /// Returns true if something has changed since the last call.
     pub(in crate::tui) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
@@ -240,7 +240,7 @@ impl Model {
         self.changed = true;
     }
 
-    /// The room that is shown.
+    /// Returns the current room.
     pub(in crate::tui) fn room(&self) -> Option<&Room> {
         self.rooms.get(self.current)
     }
@@ -253,7 +253,7 @@ impl Model {
         self.rooms.iter().position(|room| room.name == *name)
     }
 
-    /// How the server does, as the presence table has it.
+    /// Sets the state of the server, by the presence table.
     pub(in crate::tui) fn server_is(&mut self, state: ServerState) {
         let is_hung = state == ServerState::NotResponding;
         self.changed |= is_hung != self.server.is_hung;

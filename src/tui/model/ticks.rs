@@ -8,7 +8,7 @@ use super::{
 };
 
 impl Model {
-    /// What is due.
+    /// Does the work that is due.
     pub(in crate::tui) fn tick(&mut self, now: When) {
         if self.notices.tick(now.mono_us, now.wall_us) {
             self.changed = true;
@@ -23,26 +23,26 @@ impl Model {
         if self.times.members_at_us <= now.mono_us {
             self.look_after_members(now);
         }
-        // Once whoever stayed is no longer passing through; after that events and keys do it.
+        // Until the room counts as looked at; later events and keys mark it as read.
         if now.mono_us < self.times.looks_from_us.saturating_add(GLANCE_US) {
             self.settle_read(now);
         }
         self.end_hint(now);
         if self.server.waits_since_us.is_some() {
-            // The bar says for how long.
+            // The bar shows the time.
             self.changed = true;
         }
         self.search_when_due(now);
         self.fill(self.current);
     }
 
-    /// When [`Model::tick`] has something to do, monotonic microseconds.
+    /// Returns the time of the next work for [`Model::tick`], monotonic microseconds.
     pub(in crate::tui) fn deadline_us(&self, now: When) -> Option<u64> {
         let search = match &self.mode {
             Mode::Search(search) => search.ask_at_us,
             Mode::Chat | Mode::Help { .. } | Mode::Switch { .. } | Mode::Paste { .. } => None,
         };
-        // Nobody looks at a panel that is not looked at.
+        // Without the focus the members' panel is not updated.
         let awake = self.user.focus != Some(false)
             && now.mono_us.saturating_sub(self.times.key_at_us) < LOOKS_FOR_US;
         [

@@ -5,7 +5,7 @@
 pub(super) struct ModelTimes {
     /// The last key.
     pub(super) key_at_us: u64,
-    /// The user looks at the room: one that they only pass through is not read.
+    /// Start of the user's look at the room: a room that they only pass through is not read.
     pub(super) looks_from_us: u64,
     /// The members of the room are looked up.
     pub(super) members_at_us: u64,

@@ -21,16 +21,16 @@ pub(crate) enum ArgKind {
     Choice(&'static [&'static str]),
     /// Flags before a text, one of them with a word.
     Flags {
-        /// All flags.
+        /// All flags of the command.
         all: &'static [&'static str],
         /// The flag with a word behind it.
         with_word: &'static str,
         /// Words that this flag takes.
         words: &'static [&'static str],
     },
-    /// Free text.
+    /// Free text of any length.
     Words,
-    /// No argument.
+    /// No argument at all.
     Nothing,
 }
 
@@ -138,7 +138,7 @@ pub(crate) const COMMANDS: &[CommandInfo] = &[
 /// Columns of the help where the width of the output is unknown.
 const HELP_COLUMNS: usize = 79;
 
-/// Commands of other programs, with ours. They are suggested, not done.
+/// Commands of other programs, with those of moot. They are suggested, not executed.
 const MEANT: &[(&str, &str)] = &[
     ("bye", "quit"),
     ("channels", "rooms"),
@@ -185,10 +185,10 @@ pub(crate) fn help_of(command: &CommandInfo) -> String {
 pub(crate) fn about(command: &CommandInfo) -> String {
     let more = match command.name {
         "announce" => {
-            "; L is info, notice, warning or critical, --ack asks to be acknowledged, --retain shows it \
-             to later members"
+            "; L is info, notice, warning or critical, --ack asks to be acknowledged, --retain \
+             shows it to later members"
         }
-        "ack" => "; without ID, the last one that asked for it",
+        "ack" => "; without ID, the last one that asks for it",
         "msg" => "; on the screen, without TEXT, opens the conversation",
         _ => "",
     };
@@ -202,7 +202,7 @@ pub(super) fn unknown(word: &str, line_mode: bool) -> String {
         let meant = MEANT.iter().find(|(typed, _)| typed.eq_ignore_ascii_case(word));
         meant.map(|(_, meant)| *meant).filter(|meant| here().any(|name| name == *meant))
     };
-    // Typed with the Korean layout on, which is not visible before.
+    // A word typed with the Korean layout on, which the user did not see before.
     let latin = hangul::latin_keys(word);
     let typed = latin.as_deref().unwrap_or(word);
     let near = if typed.chars().any(|c| c != '?') { elsewhere(typed) } else { Some("help") };
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn no_command_is_named_that_is_not_there() {
+    fn suggested_commands_exist() {
         assert!(unknown("find", false).contains("/search"));
         assert!(!unknown("find", true).contains("/search"));
     }

@@ -1,7 +1,7 @@
-//! What is typed: a text to say, or a command. For the screen and for line mode.
+//! Typed lines: a text to send, or a command. For the screen and for line mode.
 //!
-//! Whatever begins with a single `/` is never said: a slip of the finger would tell a room what was
-//! meant for the program. `//text` sends `/text`.
+//! A line that begins with a single `/` is never sent: a typing error would tell a room a command
+//! for the program. `//text` sends `/text`.
 
 mod commands;
 mod explain;

@@ -18,9 +18,9 @@ use crate::{
 /// Meaning of a typed line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// A text to send.
+    /// Text to send.
     Say(String),
-    /// A chat command to do.
+    /// Chat command to execute.
     Do(Slash),
 }
 
@@ -31,7 +31,7 @@ pub(crate) enum Slash {
     Help(Option<&'static CommandInfo>),
     /// Joins a room, or shows it.
     Join(RoomName),
-    /// Leaves a room; none: the one that is shown.
+    /// Leaves a room; none: the current one.
     Part(Option<RoomName>),
     /// Sends a direct message; without a text, opens the conversation.
     Message {
@@ -39,11 +39,11 @@ pub(crate) enum Slash {
         to: Target,
         text: Option<String>,
     },
-    /// Sends this text, which begins with `/me `: readers show it as an action ([`action_of`]).
+    /// Sends this text, which begins with `/me `: readers see it as an action ([`action_of`]).
     Me(String),
     /// Sends a reply.
     Reply {
-        /// Number of the message in the room that is shown.
+        /// Number of the message in the current room.
         seq: u64,
         text: String,
     },
@@ -58,19 +58,19 @@ pub(crate) enum Slash {
 /// Chat command that works on the screen only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ScreenCommand {
-    /// Chooses the messages of this room that the desktop shows; none: says which.
+    /// Chooses the messages of this room that the desktop shows; none: shows the choice.
     Notify(Option<NotifyWish>),
-    /// Chooses the messages of this room that ring the bell; none: says which.
+    /// Chooses the messages of this room that ring the bell; none: shows the choice.
     Bell(Option<NotifyWish>),
     /// Hides the messages of a user, or of one label; none: lists the ignored.
     Ignore(Option<Handle>),
-    /// Shows them again.
+    /// Shows the messages of a user again.
     Unignore(Handle),
     /// Empties the screen of this room; nothing is lost.
     Clear,
     /// Marks this room as read.
     Read,
-    /// Searches in the room; empty: asks for what.
+    /// Searches in the room; empty: opens the search.
     Search(String),
 }
 
@@ -79,7 +79,7 @@ pub(crate) fn parse(line: &str) -> Result<Line, String> {
     read(line, false)
 }
 
-/// Reads a line of line mode, where some commands have nothing to work on.
+/// Reads a line of line mode, where commands of the screen are refused.
 pub(crate) fn parse_line_mode(line: &str) -> Result<Line, String> {
     read(line, true)
 }
@@ -169,7 +169,7 @@ fn arguments(command: &'static CommandInfo, rest: &str) -> Result<Slash, String>
         "ignore" => Slash::Screen(ScreenCommand::Ignore(Some(handle(command, name()?)?))),
         "unignore" => Slash::Screen(ScreenCommand::Unignore(handle(command, name()?)?)),
         "search" => Slash::Screen(ScreenCommand::Search(rest.to_owned())),
-        // What they do not expect could be what was meant.
+        // An argument that a command does not expect may be intended for another one.
         _ if !rest.is_empty() => return Err(wrong()),
         "rooms" => Slash::Ask(ServerCommand::Rooms),
         "back" => Slash::Ask(ServerCommand::Back),
@@ -543,7 +543,7 @@ mod tests {
     }
 
     #[test]
-    fn line_mode_refuses_what_it_has_not() {
+    fn line_mode_refuses_commands_of_the_screen() {
         for line in ["/clear", "/bell off", "/search x", "/reply 1 x"] {
             assert!(parse_line_mode(line).unwrap_err().contains("line mode"), "{line}");
         }

@@ -38,13 +38,13 @@ pub(crate) enum ServerCommand {
     /// Announces a text to all members.
     Announce {
         level: Level,
-        /// Asks people to acknowledge.
+        /// Asks members to acknowledge.
         ack: bool,
         /// Shown to later members as well.
         retain: bool,
         text: Text,
     },
-    /// Acknowledges an announcement; none: the last one that asked for it.
+    /// Acknowledges an announcement; none: the last one that asks for acknowledgment.
     Ack(Option<AnnouncementId>),
 }
 
@@ -76,7 +76,7 @@ impl CommandPlace<'_> {
     }
 }
 
-/// CommandPurpose of a request: decides the meaning of its reply.
+/// Purpose of a request: decides the meaning of its reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CommandPurpose {
     /// A change that has an event of its own.

@@ -1,4 +1,4 @@
-//! The rows around the messages: title, announcements, words to the user, status.
+//! The rows around the messages: title, announcements, status messages, status.
 
 use ratatui::style::Style;
 
@@ -20,14 +20,14 @@ use crate::{
 
 /// Rows of a critical announcement.
 const CRITICAL_ROWS: usize = 2;
-/// An answer that is out for longer is told.
+/// Lag above which it is shown before a reply arrives.
 const LATE_US: u64 = 1_000_000;
 
 fn style(model: &Model, role: Role) -> Style {
     model.options.look.paint.style(role)
 }
 
-/// What stands at the right edge of a row of so many columns, if it fits.
+/// Adds a text at the right edge of a row of `columns`, if it fits.
 fn with_right(mut row: Row, right: &str, columns: usize, style: Style) -> Row {
     let wide = width::width(right);
     if !right.is_empty() && row.width() + wide < columns {
@@ -39,7 +39,7 @@ fn with_right(mut row: Row, right: &str, columns: usize, style: Style) -> Row {
 
 // The title.
 
-/// `dev · topic`, and how many are there.
+/// Returns `dev · topic`, and the number of members.
 pub(super) fn title_row(model: &Model, columns: usize) -> Row {
     let title = style(model, Role::Title);
     let Some(room) = model.room() else {
@@ -51,7 +51,7 @@ pub(super) fn title_row(model: &Model, columns: usize) -> Row {
     };
     let mut text = format!(" {}", room.title());
     let is: Vec<_> = [
-        (room.gone, "you are not in it"),
+        (room.gone, "not a member"),
         (room.properties.private, "private"),
         (room.properties.read_only, "read-only"),
     ]
@@ -61,7 +61,7 @@ pub(super) fn title_row(model: &Model, columns: usize) -> Row {
     if !is.is_empty() {
         text = format!("{text} ({})", is.join(", "));
     }
-    // On a narrow screen the topic goes first.
+    // On a narrow screen the topic is dropped first.
     let left = columns.saturating_sub(width::width(&members) + 1);
     if !room.properties.topic.is_empty() {
         text = format!("{text} · {}", one_line(&room.properties.topic, columns));
@@ -72,10 +72,10 @@ pub(super) fn title_row(model: &Model, columns: usize) -> Row {
 
 // Announcements.
 
-/// At most `rows` rows of announcements, the heaviest first.
+/// Returns at most `rows` rows of announcements, the highest level first.
 pub(super) fn notice_rows(model: &Model, columns: usize, rows: usize) -> Vec<Row> {
     let plain = model.options.look.plain;
-    // For copying, only what must not be missed stays in sight.
+    // In the plain view only critical announcements are visible.
     let is_shown = |notice: &&NoticeLine| !plain || notice.level == Level::Critical;
     let all: Vec<_> = model.notices.shown().iter().filter(is_shown).collect();
     let mut out: Vec<Row> = Vec::new();
@@ -94,7 +94,7 @@ pub(super) fn notice_rows(model: &Model, columns: usize, rows: usize) -> Vec<Row
     out
 }
 
-/// One announcement, what is to be done, and how many there are more.
+/// Returns one announcement, its key, and the number of further ones.
 fn notice_text(
     model: &Model,
     notice: &NoticeLine,
@@ -138,7 +138,7 @@ fn with_todo(mut row: Row, todo: &str, columns: usize, style: Style) -> Row {
     row
 }
 
-/// A text as at most so many rows; the last one is cut.
+/// Splits a text into at most `rows` rows; the last one is cut.
 fn split(text: &str, first: usize, columns: usize, rows: usize) -> Vec<String> {
     if rows < 2 {
         return vec![width::cut(text, first).into_owned()];
@@ -156,7 +156,7 @@ fn split(text: &str, first: usize, columns: usize, rows: usize) -> Vec<String> {
 
 // Above the input.
 
-/// A word to the user, else what completes, else what can be done with the chosen message.
+/// Returns the status message, else the completion, else the keys for the selected message.
 pub(super) fn hint_rows(model: &Model, columns: usize) -> Vec<Row> {
     if let Some(hint) = &model.hint {
         let style = style(model, if hint.is_error { Role::Error } else { Role::Dim });
@@ -183,8 +183,8 @@ pub(super) fn hint_rows(model: &Model, columns: usize) -> Vec<Row> {
             (Action::Copy, "copy"),
             (Action::Escape, "back"),
         ];
-        let mut said = can.map(|(action, word)| format!("{} {word}", keys.shown(action))).to_vec();
-        // By what `/reply` and other programs know it, and the whole name of who said it.
+        let mut said = can.map(|(action, word)| format!("{}: {word}", keys.shown(action))).to_vec();
+        // The number for `/reply` and other programs, and the sender's whole name.
         if let Some(room) = model.room()
             && let Some(index) = room.selected.and_then(|id| room.back.find(id))
             && let Some(chosen) = room.back.get(index).and_then(|line| line.said())
@@ -197,11 +197,11 @@ pub(super) fn hint_rows(model: &Model, columns: usize) -> Vec<Row> {
     Vec::new()
 }
 
-/// Names in a row around the one that is chosen.
+/// Returns names in a row around the selected one.
 fn choices_row(model: &Model, names: &[String], at: usize, columns: usize) -> Row {
     let (dim, current) = (style(model, Role::Dim), style(model, Role::Current));
     let wide = |name: &str| width::width(&safe(name)) + 2;
-    // As many before it as leave it in sight, and then those after it.
+    // First the names before it that leave it visible, then those after it.
     let mut from = at.min(names.len().saturating_sub(1));
     let mut left = columns.saturating_sub(wide(names.get(from).map_or("", String::as_str)) + 2);
     while from > 0 && wide(&names[from - 1]) <= left / 2 {
@@ -222,10 +222,10 @@ fn choices_row(model: &Model, names: &[String], at: usize, columns: usize) -> Ro
     fit(row, columns)
 }
 
-/// What is replied to.
+/// Returns the row of the message to reply to.
 pub(super) fn quote_row(model: &Model, columns: usize) -> Option<Row> {
     let quote = model.room()?.quote.as_ref()?;
-    let end = format!(" ({}: not)", model.options.keys.shown(Action::Escape));
+    let end = format!(" ({}: cancel)", model.options.keys.shown(Action::Escape));
     let text = format!("reply to {}: {}", safe(&quote.name), one_line(&quote.text, columns));
     let text = width::cut(&text, columns.saturating_sub(width::width(&end)));
     Some(fit(Row::of(format!("{text}{end}"), style(model, Role::Dim)), columns))
@@ -233,13 +233,13 @@ pub(super) fn quote_row(model: &Model, columns: usize) -> Option<Row> {
 
 // The status.
 
-/// A part of the status bar; on a narrow screen those with the highest number go first.
+/// A part of the status bar; on a narrow screen those with the highest number are dropped first.
 struct Part {
     text: String,
     goes: usize,
 }
 
-/// Who one is, where, and how the connection does.
+/// Returns the row with the user, the room and the state of the connection.
 pub(super) fn status_row(model: &Model, at: &Layout, now_us: u64) -> Row {
     let columns = model.columns;
     let is_alert = model.server.is_hung || matches!(model.server.session, Session::Down { .. });
@@ -273,21 +273,21 @@ fn parts(model: &Model, at: &Layout, now_us: u64) -> Vec<Part> {
         Mode::Search(search) => parts.push(part(found(model, search), 1)),
         Mode::Chat if model.options.look.plain => {
             let key = model.options.keys.shown(Action::Plain);
-            parts.push(part(format!("plain view for copying; {key} goes back"), 1));
+            parts.push(part(format!("plain view for copying · {key}: back"), 1));
         }
         Mode::Chat | Mode::Help { .. } | Mode::Switch { .. } | Mode::Paste { .. } => {}
     }
     let unsaid = model.room().map_or(0, |room| room.unsaid.len());
     if unsaid > 0 {
         let key = model.options.keys.shown(Action::Up);
-        parts.push(part(format!("{unsaid} not said: {key} in an empty input"), 1));
+        parts.push(part(format!("{unsaid} unsent · {key} in an empty input: edit"), 1));
     }
     if model.server.is_hung && !is_down {
         parts.push(part("server not responding".to_owned(), 0));
     }
     let away = if model.user.is_away { " (away)" } else { "" };
     parts.push(part(format!("{}{away}", safe(&model.user.name)), 3));
-    // The title has the room as well.
+    // The title shows the room as well.
     parts.extend(model.room().map(Room::title).map(|title| part(title, 4)));
     let activity = if at.rooms.is_none() { panels::activity(model) } else { String::new() };
     if !activity.is_empty() {
@@ -303,7 +303,7 @@ fn parts(model: &Model, at: &Layout, now_us: u64) -> Vec<Part> {
     parts
 }
 
-/// How long an answer takes, and whether one is late.
+/// Returns the lag, and true if a reply is late.
 fn lag(model: &Model, now_us: u64) -> Option<(String, bool)> {
     let waits_us = model.server.waits_since_us.map_or(0, |since| now_us.saturating_sub(since));
     if waits_us > LATE_US {
@@ -320,11 +320,11 @@ fn lag(model: &Model, now_us: u64) -> Option<(String, bool)> {
 fn found(model: &Model, search: &Search) -> String {
     let hits = search.hits.len();
     let text = match search.at {
-        _ if search.query.text().trim().is_empty() => "search: type what you look for".to_owned(),
-        _ if hits == 0 && search.waits => "search: looking".to_owned(),
-        _ if hits == 0 => "search: nothing found".to_owned(),
+        _ if search.query.text().trim().is_empty() => "search: type words".to_owned(),
+        _ if hits == 0 && search.waits => "search: in progress".to_owned(),
+        _ if hits == 0 => "search: no match".to_owned(),
         at => {
-            // The newest is the first that is shown.
+            // The newest hit is shown first.
             let nth = at.map_or(0, |at| hits - at.min(hits - 1));
             let more = if search.more_before.is_some() || search.waits { "+" } else { "" };
             format!("search: {nth} of {hits}{more}")
@@ -332,7 +332,7 @@ fn found(model: &Model, search: &Search) -> String {
     };
     let keys = &model.options.keys;
     let (older, newer) = (keys.shown(Action::Search), keys.shown(Action::SearchNewer));
-    format!("{text} · {older} older · {newer} newer")
+    format!("{text} · {older}: older · {newer}: newer")
 }
 
 #[cfg(test)]
@@ -341,7 +341,7 @@ mod tests {
     use crate::tui::model::{Hint, Quote};
 
     #[test]
-    fn the_title_gives_way_to_how_many_are_there() {
+    fn title_is_cut_before_the_number_of_members() {
         let mut screen = Screen::new();
         screen.model.rooms[0].properties.topic =
             "배포는 금요일에 하지 않는다, whatever they say".into();
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn announcements_say_their_weight_and_what_is_to_be_done() {
+    fn announcements_show_their_level_and_key() {
         let mut screen = Screen::new();
         screen.notice(1, Level::Info, false, "coffee");
         screen.notice(2, Level::Warning, true, "disk full");
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_says_who_where_and_how_and_drops_what_there_is_no_room_for() {
+    fn status_shows_user_room_connection_as_far_as_they_fit() {
         let mut screen = Screen::new();
         screen.model.server.lag_us = Some(230);
         screen.model.user.is_away = true;
@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn on_narrow_screens_the_status_has_what_is_unread_elsewhere() {
+    fn narrow_status_shows_unread_messages_elsewhere() {
         let mut screen = Screen::new();
         screen.open("ops");
         screen.model.rooms[1].marks.unread = 4;
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_word_to_the_user_is_shown_whole() {
+    fn long_status_message_is_shown_whole() {
         let mut screen = Screen::new();
         screen.resize(40, 10);
         screen.model.hint = Some(Hint {
@@ -433,18 +433,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_replied_to_stands_above_the_input() {
+    fn quote_of_a_reply_is_above_the_input() {
         let mut screen = Screen::new();
         let text = "a text\nof two lines which is longer than the screen is wide".to_owned();
         screen.model.rooms[0].quote = Some(Quote { seq: 1, name: "ann".into(), text });
         let key = screen.model.options.keys.shown(Action::Escape);
         let row = quote_row(&screen.model, 40).unwrap();
         assert!(row.text().starts_with("reply to ann: a text of two"), "{}", row.text());
-        assert!(row.text().ends_with(&format!("… ({key}: not)")), "{}", row.text());
+        assert!(row.text().ends_with(&format!("… ({key}: cancel)")), "{}", row.text());
     }
 
     #[test]
-    fn the_chosen_name_of_a_completion_is_in_sight() {
+    fn selected_name_of_a_completion_is_visible() {
         let screen = Screen::new();
         let names: Vec<_> = (10..40).map(|n| format!("name{n}")).collect();
         for at in 0..names.len() {

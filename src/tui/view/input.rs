@@ -1,4 +1,4 @@
-//! What is typed, and where the cursor stands.
+//! The rows of the input, and the place of the cursor.
 
 use ratatui::style::Style;
 
@@ -13,7 +13,7 @@ fn is_read_only(model: &Model) -> bool {
     model.options.read_only && matches!(model.mode, Mode::Chat)
 }
 
-/// Rows that the whole text has.
+/// Returns the rows of the whole text.
 pub(super) fn rows_wanted(model: &Model) -> usize {
     if is_read_only(model) {
         return 1;
@@ -21,12 +21,12 @@ pub(super) fn rows_wanted(model: &Model) -> usize {
     model.field().1.layout(model.input_columns()).rows.len()
 }
 
-/// So many rows of it around the cursor; and the cursor's column and row among them.
+/// Returns the rows around the cursor; and the cursor's column and row among them.
 pub(super) fn rows(model: &Model, height: usize) -> (Vec<Row>, Option<(usize, usize)>) {
     let paint = &model.options.look.paint;
     // A command may still be typed.
     if is_read_only(model) && model.editor.is_empty() {
-        let text = width::cut("(read only)", model.columns);
+        let text = width::cut("(read-only)", model.columns);
         return (vec![Row::of(text, paint.style(Role::Dim))], None);
     }
     let (prompt, editor) = model.field();
@@ -49,7 +49,7 @@ mod tests {
     use super::super::tests::*;
 
     #[test]
-    fn the_input_grows_up_to_a_third_of_the_screen_and_the_cursor_stays_in_it() {
+    fn input_grows_to_a_third_of_the_screen_with_the_cursor() {
         let mut screen = Screen::new();
         screen.resize(40, 12);
         screen.model.editor.set("one\ntwo\nthree\nfour\nfive\nsix");
@@ -63,11 +63,11 @@ mod tests {
     }
 
     #[test]
-    fn who_may_not_write_has_no_cursor() {
+    fn read_only_input_has_no_cursor() {
         let mut screen = Screen::new();
         screen.model.options.read_only = true;
         let frame = screen.frame();
-        assert_eq!(frame.rows.last().unwrap().text(), "(read only)");
+        assert_eq!(frame.rows.last().unwrap().text(), "(read-only)");
         assert_eq!(frame.cursor, None);
     }
 }

@@ -1,6 +1,6 @@
 //! The layout of the screen: columns and rows of each part.
 
-/// Where everything is, in columns and rows.
+/// Sizes of all parts, in columns and rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::tui) struct Layout {
     /// Columns of the rooms' panel.
@@ -14,11 +14,11 @@ pub(in crate::tui) struct Layout {
     pub(in crate::tui) title: bool,
     /// Rows of announcements.
     pub(in crate::tui) notices: usize,
-    /// Whether a row says that there is more below.
+    /// True if a row says that there is more below.
     pub(in crate::tui) below: bool,
-    /// Rows of a word to the user, of what completes, or of what can be done with a message.
+    /// Rows of a status message, a completion, or the keys for a message.
     pub(in crate::tui) hint: usize,
-    /// Whether a row says what is replied to.
+    /// True if a row quotes the message to reply to.
     pub(in crate::tui) quote: bool,
     pub(in crate::tui) status: bool,
     /// Rows of the input.
@@ -26,12 +26,12 @@ pub(in crate::tui) struct Layout {
 }
 
 impl Layout {
-    /// Rows between the announcements and what is above the input.
+    /// Returns the rows between the announcements and the parts above the input.
     pub(super) fn body_rows(&self) -> usize {
         self.pane_rows + usize::from(self.below)
     }
 
-    /// Rows above those.
+    /// Returns the rows above the body.
     pub(super) fn body_from(&self) -> usize {
         usize::from(self.title) + self.notices
     }

@@ -1,4 +1,4 @@
-//! What a person sees: the state of the screen as rows. No I/O, no clock.
+//! The view: the state of the screen as rows. No I/O, no clock.
 
 mod bars;
 mod input;

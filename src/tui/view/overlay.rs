@@ -1,4 +1,4 @@
-//! What lies over the room: help, the switcher, the question about a long paste.
+//! Overlays above the room: help, the switcher, the question about a long paste.
 
 use crate::{
     chat::text::{plural, shown},
@@ -12,12 +12,12 @@ use crate::{
     },
 };
 
-/// Columns from which on commands and keys stand beside what they do.
+/// Minimum columns for usages and keys beside their descriptions.
 const COLUMNS_FROM: usize = 60;
 /// Columns before them.
 const INDENT: usize = 2;
 
-/// At most so many rows, if something lies over the room.
+/// Returns at most `height` rows, if there is an overlay.
 pub(super) fn rows(model: &Model, height: usize) -> Option<Vec<Row>> {
     let rows = match &model.mode {
         Mode::Chat | Mode::Search(_) => return None,
@@ -41,12 +41,12 @@ pub(super) fn help_rows(model: &Model, height: usize) -> usize {
     last_from(help(&model.options.keys, model.columns).len(), height) + 1
 }
 
-/// It ends with its last row.
+/// Returns the first row of the last page.
 fn last_from(rows: usize, height: usize) -> usize {
     rows.saturating_sub(height.max(1))
 }
 
-/// How to leave, then commands, then keys.
+/// Returns the help: leaving, then commands, then keys.
 fn help(keys: &Keys, columns: usize) -> Vec<(Role, String)> {
     let leave = [keys.shown(Action::DeleteOrLeave), keys.shown(Action::Leave)];
     let leave: Vec<_> = leave.into_iter().filter(|key| !key.is_empty()).collect();
@@ -66,7 +66,7 @@ fn heading(title: &str) -> [(Role, String); 2] {
     [(Role::Text, String::new()), (Role::Help, title.to_owned())]
 }
 
-/// What is written or pressed, and what it does; side by side where there is room for them.
+/// Returns a usage or key and its description; side by side if the screen is wide enough.
 fn entry(left: &str, about: &str, columns: usize) -> Vec<(Role, String)> {
     let rows: Vec<_> = if columns < COLUMNS_FROM {
         wrapped(&format!("  {left}: {about}"), columns, 4).collect()
@@ -77,7 +77,7 @@ fn entry(left: &str, about: &str, columns: usize) -> Vec<(Role, String)> {
     rows.into_iter().map(|row| (Role::Text, row)).collect()
 }
 
-/// Rows of our own words; those after the first are moved in.
+/// Returns the rows of a text; those after the first are indented.
 fn wrapped(text: &str, columns: usize, indent: usize) -> impl Iterator<Item = String> {
     let indent = if columns > 2 * indent { indent } else { 0 };
     let ranges = wrap::wrap(text, columns, columns.saturating_sub(indent));
@@ -92,10 +92,10 @@ fn wrapped(text: &str, columns: usize, indent: usize) -> impl Iterator<Item = St
 fn switch(model: &Model, names: &[Choice], at: usize, height: usize) -> Vec<Row> {
     let style = |role| model.options.look.paint.style(role);
     if names.is_empty() {
-        let text = "nothing fits";
+        let text = "no match";
         return vec![Row::of(width::cut(text, model.columns), style(Role::Dim))];
     }
-    // The chosen one stays in sight.
+    // The selected one stays visible.
     let from = (at + 1).saturating_sub(height.max(1));
     let shown = names.iter().enumerate().skip(from).take(height);
     let row = |(nth, choice): (usize, &Choice)| {
@@ -127,7 +127,7 @@ fn choice_row(model: &Model, choice: &Choice) -> Row {
         row.push(format!(" {}", count(unread - mentions)), style(role));
     }
     if !choice.open {
-        let word = if choice.name.starts_with('@') { " (write to)" } else { " (join)" };
+        let word = if choice.name.starts_with('@') { " (message)" } else { " (join)" };
         row.push(word, style(Role::Dim));
     }
     row
@@ -141,7 +141,7 @@ fn paste(model: &Model, pasted: &str, from: usize, height: usize) -> Vec<Row> {
     let (enter, escape) = (keys.shown(Action::Send), keys.shown(Action::Escape));
     let lines = pasted.lines().count();
     let question = format!(
-        "{} {}, {} bytes: {enter} puts them into the input, {escape} drops them",
+        "Paste {} {} ({} bytes)? {enter}: paste · {escape}: discard",
         thousands(lines),
         plural(lines as u64, "line"),
         thousands(pasted.len()),
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn both_helps_say_the_same_of_each_command() {
+    fn both_helps_describe_each_command_the_same() {
         let screen = Screen::new();
         let rows = help(&screen.model.options.keys, 81);
         let rows: Vec<_> = rows.iter().map(|(_, row)| row.as_str()).collect();
@@ -227,11 +227,11 @@ mod tests {
         }
         let at = rows.iter().position(|row| row.contains("Shift-Enter")).unwrap();
         assert_eq!(rows[at], "  Alt-Enter, Ctrl-J, Shift-Enter");
-        assert_eq!(rows[at + 1], format!("{:30}a new line", ""));
+        assert_eq!(rows[at + 1], format!("{:30}start a new line", ""));
     }
 
     #[test]
-    fn the_switcher_shows_what_is_chosen_and_what_would_be_joined() {
+    fn switcher_shows_the_selection_and_rooms_to_join() {
         let mut screen = Screen::new();
         screen.resize(40, 10);
         screen.model.rooms[0].marks.unread = 2;
@@ -242,7 +242,7 @@ mod tests {
         screen.model.mode = mode(0);
         let rows = screen.rows();
         assert_eq!(rows[1].trim_end(), "  dev 2");
-        assert_eq!(rows[2..4], ["  ops (join)", "  @ann (write to)"]);
+        assert_eq!(rows[2..4], ["  ops (join)", "  @ann (message)"]);
         assert_eq!(rows[9], "go to: ");
         screen.model.mode = mode(22);
         assert!(screen.rows()[7].starts_with("  room19"));
@@ -255,7 +255,7 @@ mod tests {
             (0..37).map(|n| format!("line {n}\tx\n")).collect::<String>() + &"x".repeat(1_000);
         screen.model.mode = Mode::Paste { text: text.clone(), from: 0 };
         let rows = screen.rows();
-        let expected = format!("38 lines, {} bytes: ", thousands(text.len()));
+        let expected = format!("Paste 38 lines ({} bytes)? ", thousands(text.len()));
         assert!(rows[1].starts_with(&expected), "{}", rows[1]);
         assert_eq!(rows[2], "line 0    x");
         screen.model.mode = Mode::Paste { text, from: 30 };

@@ -1,4 +1,4 @@
-//! The messages of the room that is shown: as many rows as there is room for, from where one looks.
+//! The messages of the current room, as many rows as fit, from the visible part on.
 
 use std::collections::VecDeque;
 
@@ -13,13 +13,13 @@ use crate::tui::{
     width,
 };
 
-/// Exactly the rows of the body: messages, and what is below them.
+/// Returns exactly the rows of the body: messages, and the mark of more below.
 pub(super) fn rows(model: &Model, at: &Layout) -> Vec<Row> {
     let mut rows = match model.room() {
         Some(room) => room_rows(model, room, at),
         None => VecDeque::from([no_room(model, at.pane_columns)]),
     };
-    // What there is stands at the bottom, where the next message will be.
+    // Few rows are at the bottom, where the next message will be.
     while rows.len() < at.pane_rows {
         rows.push_front(Row::default());
     }
@@ -35,7 +35,7 @@ pub(super) fn rows(model: &Model, at: &Layout) -> Vec<Row> {
 
 fn no_room(model: &Model, columns: usize) -> Row {
     let key = model.options.keys.shown(Action::Switch);
-    let text = format!("no room is open: /join ROOM, or {key}");
+    let text = format!("no open room; /join ROOM, or {key}: find a room");
     Row::of(width::cut(&text, columns), model.options.look.paint.style(Role::Dim))
 }
 
@@ -45,7 +45,7 @@ fn room_rows(model: &Model, room: &Room, at: &Layout) -> VecDeque<Row> {
         return VecDeque::from([nothing(model, room, columns)]);
     }
     let line = |index| lines::line_rows(look, room, index, columns);
-    // From where one looks upwards.
+    // From the lowest visible row upwards.
     let (above, mut rows, mut next) = match room.place {
         Place::End => (room.back.len(), VecDeque::from(pending(model, room, columns)), None),
         Place::At { id, row } => {
@@ -63,7 +63,7 @@ fn room_rows(model: &Model, room: &Room, at: &Layout) -> VecDeque<Row> {
             rows.push_front(row);
         }
     }
-    // At the top there may be more room than there is above.
+    // At the top there may be more rows than messages above.
     if let Some((under, from)) = next.take() {
         rows.extend(under.into_iter().take(wanted.saturating_sub(rows.len())));
         for index in from..room.back.len() {
@@ -89,13 +89,13 @@ fn nothing(model: &Model, room: &Room, columns: usize) -> Row {
     Row::of(width::cut(text, columns), look.paint.style(Role::Dim))
 }
 
-/// What was sent and does not stand yet.
+/// Returns the rows of texts that are not acknowledged yet.
 fn pending(model: &Model, room: &Room, columns: usize) -> Vec<Row> {
     if !room.back.is_attached() {
         return Vec::new();
     }
     let is_down = matches!(model.server.session, Session::Down { .. });
-    // Who was removed is not told any more what he said just before that.
+    // A removed user no longer receives acknowledgments, so all texts are shown.
     let open = room.pending.iter().filter(|pending| pending.seq.is_none() || room.gone);
     let rows = open.flat_map(|pending| {
         let waits = is_down || pending.unsent;
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_fill_from_the_bottom_and_stay_where_one_looks() {
+    fn rows_fill_from_the_bottom_and_stay_while_scrolled() {
         let mut screen = filled();
         let shown = screen.rows();
         assert_eq!(shown[7], " 09:29 ann message 29");
@@ -157,11 +157,11 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_stand_yet_is_at_the_end_and_says_what_it_waits_for() {
+    fn pending_text_is_last_and_shows_a_missing_server() {
         let mut screen = filled();
         screen.pend("on its way");
         assert_eq!(screen.rows()[7], " …     me on its way");
         screen.model.server.session = Session::Down { reason: "gone".into() };
-        assert_eq!(screen.rows()[6..8], [" …     me on its way", "  (waits for the server)"]);
+        assert_eq!(screen.rows()[6..8], [" …     me on its way", "  (waiting for the server)"]);
     }
 }

@@ -1,4 +1,4 @@
-//! The rooms at the left, the members at the right. Without frames, so that a copied line is text.
+//! Rooms on the left, members on the right. Without frames, so that a copied line is text.
 
 use crate::{
     chat::member::{Kind, State},
@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// The rooms, those with mentions first; at most `rows`.
+/// Returns the rooms, those with mentions first; at most `rows`.
 pub(super) fn rooms(model: &Model, columns: usize, rows: usize) -> Vec<Row> {
     let (shown, hidden) = rooms_shown(model, rows);
     let mut out: Vec<_> = shown.iter().map(|at| room_row(model, *at, columns)).collect();
@@ -21,8 +21,8 @@ pub(super) fn rooms(model: &Model, columns: usize, rows: usize) -> Vec<Row> {
     out
 }
 
-/// Places of the rooms that are in the list, and of those that there is no room for. The one that
-/// is shown and those with something unread go first.
+/// Returns the indices of the rooms in the list, and of those that do not fit. The current room and
+/// those with unread messages come first.
 pub(super) fn rooms_shown(model: &Model, rows: usize) -> (Vec<usize>, Vec<usize>) {
     let order = model.order();
     if order.len() <= rows {
@@ -63,7 +63,7 @@ fn room_row(model: &Model, at: usize, columns: usize) -> Row {
     fit(row, columns)
 }
 
-/// Mentions, then what is unread beside them.
+/// Returns the mentions, then the other unread messages.
 fn counts(mentions: u64, others: u64) -> String {
     let mut out = String::new();
     if mentions > 0 {
@@ -84,7 +84,7 @@ fn more_row(model: &Model, hidden: &[usize], columns: usize) -> Row {
     Row::of(width::cut(&text, columns), model.options.look.paint.style(role))
 }
 
-/// What is unread elsewhere, for screens without the list: `2:dev @1 3:ops 5`.
+/// Returns the unread messages elsewhere, for screens without the list: `2:dev @1 3:ops 5`.
 pub(super) fn activity(model: &Model) -> String {
     let unread = model.order().into_iter().filter(|at| *at != model.current);
     let unread = unread.map(|at| &model.rooms[at]).filter(|room| room.marks.unread > 0);
@@ -95,7 +95,7 @@ pub(super) fn activity(model: &Model) -> String {
     said.collect::<Vec<_>>().join(" ")
 }
 
-/// Who is in the room that is shown; people first.
+/// Returns the members of the current room; people first.
 pub(super) fn members(model: &Model, columns: usize, rows: usize) -> Vec<Row> {
     let Some(room) = model.room() else { return Vec::new() };
     let style = model.options.look.paint.style(Role::Panel);
@@ -142,7 +142,7 @@ fn member_row(model: &Model, present: &Present, columns: usize) -> Row {
     }
     let is_here = matches!(present.state, State::Online | State::Idle);
     let style = if is_here { paint.name(&present.name) } else { away };
-    // The name is what one looks for: the rest has what it leaves, but never nothing.
+    // The name is the most important part: the rest has the columns that it leaves, but never none.
     let rest = width::width(&said).min(columns / 3);
     let mut row = Row::of(width::cut(&name, columns - rest), style);
     let left = columns - row.width().min(columns);
@@ -164,7 +164,7 @@ mod tests {
     use super::{super::tests::*, *};
 
     #[test]
-    fn rooms_with_mentions_come_first_and_all_with_something_unread_are_seen() {
+    fn rooms_with_mentions_come_first_and_unread_ones_show() {
         let mut screen = Screen::new();
         for name in ["ops", "회의", "qa", "x1", "x2", "x3"] {
             screen.open(name);
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn members_say_what_they_are_and_whether_they_are_there() {
+    fn members_show_their_kind_and_state() {
         let mut screen = Screen::new();
         let one = |name: &str, kind, state, idle_s, status: &str| Present {
             name: name.into(),

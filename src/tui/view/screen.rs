@@ -1,4 +1,4 @@
-//! The whole screen: the parts, and their places.
+//! The whole screen: its parts, and their places.
 
 use super::{bars, input, layout::Layout, overlay, pane, panels};
 use crate::{
@@ -12,21 +12,21 @@ use crate::{
     },
 };
 
-/// Columns that messages have at least beside a panel that somebody asked for.
+/// Minimum columns of messages beside a panel that the user opened.
 const PANE_COLUMNS_MIN: usize = 20;
-/// Columns of a panel at least.
+/// Minimum columns of a panel.
 const PANEL_COLUMNS_MIN: usize = 8;
-/// Rows of the input at most, and which part of the screen.
+/// Maximum rows of the input, and its maximum share of the screen.
 const INPUT_ROWS_MAX: usize = 8;
 const INPUT_PART: usize = 3;
-/// Rows of a word to the user at most.
+/// Maximum rows of a status message.
 const HINT_ROWS_MAX: usize = 3;
-/// Rows of announcements, and below how many rows of the screen there is only one.
+/// Maximum rows of announcements, and the screen's rows below which there is only one.
 const NOTICES_MAX: usize = 3;
 const NOTICES_FROM: usize = 15;
 
-/// What goes where on a screen of this size. The input is there first, then the messages have a few
-/// rows; the rest is there if there is room for it.
+/// Returns the sizes of the parts of this screen. The input comes first, then a few rows of
+/// messages, and the rest where it fits.
 pub(super) fn layout(model: &Model) -> Layout {
     arrange(model).0
 }
@@ -77,10 +77,10 @@ fn panels(model: &Model, at: &mut Layout) {
         Panel::On => true,
         Panel::Off => false,
     };
-    // Each has a blank column to the messages.
+    // Each panel has a blank column to the messages.
     let mut left = columns.saturating_sub(PANE_COLUMNS_MIN);
     let mut take = |wanted: bool, size: usize| {
-        // Rather narrow than not at all.
+        // A narrow panel is better than none.
         let size = size.min(left.saturating_sub(1));
         let fits = wanted && size >= PANEL_COLUMNS_MIN;
         left -= if fits { size + 1 } else { 0 };
@@ -139,7 +139,7 @@ pub(in crate::tui) fn frame(model: &Model, now_us: u64) -> (Frame, Geometry) {
     if at.title {
         rows.push(bars::title_row(model, columns));
     }
-    // The last of them says how many more there are, so fewer are not a part of all.
+    // The last row counts the hidden announcements, so fewer rows are not a prefix of all.
     rows.extend(match bars.notices.len() == at.notices {
         true => bars.notices,
         false => bars::notice_rows(model, columns, at.notices),
@@ -175,7 +175,7 @@ fn body_rows(model: &Model, at: &Layout) -> Vec<Row> {
     body
 }
 
-/// The messages between their panels.
+/// Returns the messages between their panels.
 fn room_rows(model: &Model, at: &Layout) -> Vec<Row> {
     let rows = at.body_rows();
     let mut pane = pane::rows(model, at);

@@ -1,5 +1,4 @@
-//! Whole screens, and what all of them keep: no row is wider than the screen, the input is always
-//! there.
+//! Whole screens, and their invariants: no row is wider than the screen, the input is always there.
 
 use proptest::prelude::*;
 
@@ -21,10 +20,10 @@ use crate::{
     },
 };
 
-/// Nine o'clock of a Sunday.
+/// Nine o'clock on a Sunday.
 pub(in crate::tui) const NINE_US: i64 = 1_795_338_000_000_000;
 
-/// A screen, and what happens on it: a minute passes from message to message.
+/// A screen in a test: a minute passes from message to message.
 pub(in crate::tui) struct Screen {
     pub(in crate::tui) model: Model,
     pub(in crate::tui) clock_us: i64,
@@ -61,7 +60,7 @@ impl Screen {
         self.model.rooms.push(Room::new(name, number, 1_000));
     }
 
-    /// What somebody would say next.
+    /// Returns the next text of a long conversation.
     pub(in crate::tui) fn said(&self, name: &str, text: &str) -> Said {
         let last = self.model.rooms[0].back.last_seq().unwrap_or(0);
         Said {
@@ -142,7 +141,7 @@ fn notice(number: u64, level: Level, ack: bool, text: &str) -> Message {
     }
 }
 
-/// A room in which something of everything has happened.
+/// A room with all kinds of events.
 fn busy() -> Screen {
     let mut screen = Screen::new();
     screen.open("회의");

@@ -41,7 +41,7 @@ fn wide_letters_take_two_columns() {
 }
 
 #[test]
-fn colours_bells_titles_links_and_copies_are_seen() {
+fn colors_bells_titles_links_and_copies_are_seen() {
     let (_world, mut term) = shell(
         "printf '\\033]2;a; b\\033\\\\\\a\\a\\033[1;31mred\\033[0m \
          \\033]8;id=1;http://x.invalid/a;b\\033\\\\here\\033]8;;\\033\\\\ there \
@@ -117,7 +117,7 @@ fn harness_notices_leftovers() {
         ("printf '\\033[?1000h\\033[?1006h'", "the mouse"),
         ("printf '\\033[?1004h'", "focus events"),
         ("printf '\\033[1m'", "bold letters"),
-        ("printf '\\033[38;5;7m'", "a colour"),
+        ("printf '\\033[38;5;7m'", "a color"),
         ("printf '\\033]8;;http://x.invalid\\033\\\\'", "a link without end"),
     ] {
         let why = left(script).expect(what);

@@ -45,7 +45,7 @@ fn times_are_local() {
 }
 
 #[test]
-fn names_have_colours_as_far_as_the_terminal_has_them() {
+fn names_have_colors_of_the_terminal_s_depth() {
     let (world, _server) = begin();
     says(&world, "bob", "dev", "who am I?");
     let name = format!("{}/bob", me());
@@ -63,25 +63,25 @@ fn names_have_colours_as_far_as_the_terminal_has_them() {
         let cell = term.cell_of(&name);
         assert!(is(cell.fgcolor()), "{env:?}: {:?}", cell.fgcolor());
         assert_eq!(cell.bgcolor(), vt100::Color::Default);
-        // What is said is on the terminal's own ground in its own colour.
+        // What is said is on the terminal's own background in its own color.
         assert_eq!(term.cell_of("who am I?").fgcolor(), vt100::Color::Default);
         assert!(cell.bold() || env.contains(&("TERM", "xterm")));
     }
 }
 
 #[test]
-fn without_colour_nothing_is_lost() {
+fn mentions_show_without_color() {
     let (world, _server) = begin();
     let term = join_with_env(&world, &[("NO_COLOR", "1")]);
     says(&world, "bob", "dev", &format!("hey @{} you", me()));
     let mention = format!("@{}", me());
     let (row, line) = term.row("a mention", |row| row.contains("hey"));
     let cell = term.cell(u16::try_from(column_of(&line, &mention)).unwrap(), row);
-    assert!(cell.bold() || cell.inverse(), "a mention stands out without colour");
-    let colours = term.output();
-    let colours = String::from_utf8_lossy(&colours).into_owned();
+    assert!(cell.bold() || cell.inverse(), "a mention stands out without color");
+    let colors = term.output();
+    let colors = String::from_utf8_lossy(&colors).into_owned();
     for sign in ["\x1b[38;", "\x1b[48;", ";38;", ";48;"] {
-        assert!(!colours.contains(sign), "{sign:?}");
+        assert!(!colors.contains(sign), "{sign:?}");
     }
 }
 

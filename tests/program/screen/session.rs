@@ -38,7 +38,7 @@ fn it_comes_back_by_itself_and_fills_the_hole() {
 
 #[test]
 fn note_about_a_missing_server_goes_when_one_starts() {
-    const TOLD: &str = "what you say waits for a server";
+    const TOLD: &str = "no server; messages wait";
     let (world, mut server) = begin();
     let term = join(&world, &["dev"], USUAL);
     server.kill();

@@ -471,7 +471,7 @@ impl Term {
             ("an update without end", heard.updating),
             ("a link without end", heard.link.is_some()),
             ("bold letters", screen.bold() || screen.inverse() || screen.underline()),
-            ("a colour", (screen.fgcolor(), screen.bgcolor()) != Default::default()),
+            ("a color", (screen.fgcolor(), screen.bgcolor()) != Default::default()),
         ];
         let left: Vec<_> = left.iter().filter(|(_, on)| *on).map(|(what, _)| *what).collect();
         drop(state);
