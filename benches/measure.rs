@@ -1,4 +1,4 @@
-//! The figures of `ARCHITECTURE.md`: `cargo bench --bench measure` prints them, `-- NAME` one of them.
+//! The figures of `docs/performance.md`: `cargo bench --bench measure` prints them, `-- NAME` one of them.
 //!
 //! Everything runs against the real program in release mode, on a server of its own. A peer is measured
 //! in the same run, in turns, and only if it is installed.

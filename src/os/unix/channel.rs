@@ -30,7 +30,7 @@ pub const BROADCAST_WORD: &str = "multicast";
 const SEND_BUFFER_BYTES_WISH: usize = 4 * 1024 * 1024;
 /// Receive buffer that a member asks for; the kernel doubles it, and half of that is under way to
 /// it at most: enough that members which take turns are not without work. Anything above waits
-/// there longer (`ARCHITECTURE.md`, *What was tried*).
+/// there longer (`docs/performance.md`, *What was tried*).
 const RECEIVE_BUFFER_BYTES_WISH: usize = 1024 * 1024;
 /// Time that the self-test waits for a datagram that should come.
 const SELF_TEST_WAIT: Duration = Duration::from_millis(200);
