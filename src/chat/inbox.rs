@@ -46,7 +46,7 @@ pub enum Released {
 
 /// Body or gap that came before its turn. A number that is in a body and in a gap is shown.
 #[derive(Debug, Default)]
-struct Held {
+struct HeldMessage {
     /// Bodies by their first number, with their last. None lies within another: in order of their
     /// first numbers they are in order of their last ones, too.
     bodies: BTreeMap<u64, (u64, Vec<u8>)>,
@@ -55,7 +55,7 @@ struct Held {
     bytes: usize,
 }
 
-impl Held {
+impl HeldMessage {
     /// Counts numbers of a range that are in no body.
     fn lacks(&self, first: u64, last: u64) -> u64 {
         let (mut next, mut lacking) = (first, 0);
@@ -130,7 +130,7 @@ pub struct Inbox {
     /// Number to be shown next.
     next: u64,
     head: u64,
-    held: Held,
+    held: HeldMessage,
     /// When to ask for the hole at `next`, and whether that is a second try.
     ask_at_us: Option<u64>,
     by_broadcast: u64,
@@ -156,7 +156,7 @@ impl Inbox {
             tag,
             next,
             head,
-            held: Held::default(),
+            held: HeldMessage::default(),
             ask_at_us: None,
             by_broadcast: 0,
             datagrams: 0,

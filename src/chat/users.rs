@@ -33,7 +33,7 @@ struct Known {
 
 /// Answer of the user database about a name.
 #[derive(Debug, Clone, Copy)]
-struct Asked {
+struct NameLookup {
     /// None if the user does not exist.
     uid: Option<u32>,
     at_us: u64,
@@ -47,7 +47,7 @@ pub struct Users {
     known: FxHashMap<u32, Known>,
     /// The same by name: no two users have one name.
     by_name: HashMap<UserName, u32>,
-    asked: HashMap<UserName, Asked>,
+    asked: HashMap<UserName, NameLookup>,
     asked_by_uid: FxHashMap<u32, UserName>,
     questions: u64,
     /// Users whose names were shown and are to be looked up again.
@@ -184,7 +184,7 @@ impl Users {
         if let Some(uid) = uid {
             self.asked_by_uid.entry(uid).or_insert_with(|| name.clone());
         }
-        self.asked.insert(name, Asked { uid, at_us: now_us, number: self.questions });
+        self.asked.insert(name, NameLookup { uid, at_us: now_us, number: self.questions });
     }
 
     /// Records the answer about a user from [`Users::take_stale`]. A user who is no longer in the
@@ -207,7 +207,7 @@ impl Users {
             return;
         }
         if let Some(name) = self.asked_by_uid.get(&uid).cloned()
-            && let Some(Asked { at_us, .. }) = self.asked.get(&name).copied()
+            && let Some(NameLookup { at_us, .. }) = self.asked.get(&name).copied()
         {
             self.called(at_us, uid, name, is_here);
         }
@@ -222,7 +222,7 @@ impl Users {
     }
 
     fn forget_asked(&mut self, name: &UserName) {
-        if let Some(Asked { uid: Some(uid), .. }) = self.asked.remove(name)
+        if let Some(NameLookup { uid: Some(uid), .. }) = self.asked.remove(name)
             && self.asked_by_uid.get(&uid) == Some(name)
         {
             self.asked_by_uid.remove(&uid);

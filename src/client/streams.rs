@@ -20,7 +20,7 @@ use crate::{
 
 /// A stream that is followed, with its inbox.
 #[derive(Debug)]
-struct Stream {
+struct FollowedStream {
     name: StreamName,
     /// Of a room: tells it apart from other rooms of its name.
     room: Option<RoomIdentity>,
@@ -42,10 +42,10 @@ struct Numbering {
 /// FollowedStreams by id, with their order of messages and what is missing.
 #[derive(Debug)]
 pub(super) struct FollowedStreams {
-    followed: FxHashMap<u32, Stream>,
+    followed: FxHashMap<u32, FollowedStream>,
     now: Numbering,
     /// FollowedStreams of the last session, until they are joined again.
-    earlier: Vec<Stream>,
+    earlier: Vec<FollowedStream>,
     then: Numbering,
     /// Conversations of this boot of the server, opened or followed. Those of another boot have
     /// other ids.
@@ -139,7 +139,7 @@ impl FollowedStreams {
         room.filter(|room| room.lasts || self.then.boot == self.now.boot)
     }
 
-    fn earlier_of(&self, follow: &Follow) -> Option<&Stream> {
+    fn earlier_of(&self, follow: &Follow) -> Option<&FollowedStream> {
         match follow {
             Follow::Room(room) => self.earlier_named(&StreamName::Room(room.clone())),
             Follow::With(user) => self.earlier_named(&StreamName::Direct(user.clone())),
@@ -148,7 +148,7 @@ impl FollowedStreams {
         }
     }
 
-    fn earlier_named(&self, name: &StreamName) -> Option<&Stream> {
+    fn earlier_named(&self, name: &StreamName) -> Option<&FollowedStream> {
         self.earlier.iter().find(|stream| stream.name == *name)
     }
 
@@ -183,7 +183,7 @@ impl FollowedStreams {
         let eager = matches!(name, StreamName::Announcements);
         let inbox = Inbox::new(info.tag, next, info.head, eager);
         let (room, stored) = (info.room, info.stored);
-        let stream = Stream { name, room, inbox, stored, acked: 0, heard_at: None };
+        let stream = FollowedStream { name, room, inbox, stored, acked: 0, heard_at: None };
         self.followed.insert(info.tag.0, stream);
         true
     }
@@ -257,7 +257,7 @@ impl FollowedStreams {
 
     /// Returns true if every known message was shown, the member's own texts included.
     pub fn are_shown(&self) -> bool {
-        let is_shown = |s: &Stream| s.inbox.next() > s.inbox.head().max(s.acked);
+        let is_shown = |s: &FollowedStream| s.inbox.next() > s.inbox.head().max(s.acked);
         self.followed.values().all(is_shown)
     }
 

@@ -33,7 +33,7 @@ use crate::{
 const CUT: &str = "…";
 
 /// Input from the other threads.
-enum Input {
+enum AnswerInput {
     Leave(Leave),
     Ended(Box<Outcome>),
 }
@@ -48,10 +48,11 @@ pub(super) fn run(context: &mut Context, args: &AnswerArgs) -> Result<Exit, Fail
     interrupt::watch_reader();
     let (to_loop, inputs) = WakeReceiver::new(args.exec.jobs() as usize + 1)
         .map_err(|e| Failure::new(Exit::Failed, format!("can't wait for input: {e}")))?;
-    interrupt::forward(interrupted, to_loop.clone(), Input::Leave)?;
+    interrupt::forward(interrupted, to_loop.clone(), AnswerInput::Leave)?;
     let connection = context.connect()?;
     let places = context.places()?;
-    let work = exec::work(&program, &context.environment(&places), true, &to_loop, Input::Ended);
+    let work =
+        exec::work(&program, &context.environment(&places), true, &to_loop, AnswerInput::Ended);
     let runner = Runner::new(&program, args.exec.jobs(), work);
     let follows = Follows {
         follow: vec![Follow::Room(args.room.clone()), Follow::Announcements],
@@ -78,8 +79,8 @@ pub(super) fn run(context: &mut Context, args: &AnswerArgs) -> Result<Exit, Fail
             break Exit::Done;
         }
         match answerer.member.wait(Some(&inputs), deadline) {
-            Wake::Item(Some(Input::Ended(outcome))) => answerer.ended(context, &outcome)?,
-            Wake::Item(Some(Input::Leave(why))) => break why.exit(),
+            Wake::Item(Some(AnswerInput::Ended(outcome))) => answerer.ended(context, &outcome)?,
+            Wake::Item(Some(AnswerInput::Leave(why))) => break why.exit(),
             Wake::Item(None) => break Exit::Interrupted,
             Wake::TimedOut => break Exit::TimedOut,
             Wake::Event(event) => answerer.take_event(context, event)?,
@@ -91,7 +92,7 @@ pub(super) fn run(context: &mut Context, args: &AnswerArgs) -> Result<Exit, Fail
 }
 
 /// Purpose of a question to the server.
-enum Asked {
+enum WorkerRequest {
     Answering,
     Take(u64),
     Page(u64),
@@ -101,7 +102,7 @@ enum Asked {
 }
 
 /// A request that this process was offered or has taken, until its reply is seen in the room.
-struct Held {
+struct HeldJob {
     seq: u64,
     /// Number of earlier attempts.
     before: u32,
@@ -115,11 +116,11 @@ struct Held {
     /// Another worker has it by now, or its sender no longer waits.
     lost: bool,
     /// End of the program.
-    end: Option<End>,
+    end: Option<JobEnd>,
 }
 
 /// Result of a program for a job.
-struct End {
+struct JobEnd {
     failure: Option<String>,
     /// The reply; none if there is nothing to say.
     text: Option<String>,
@@ -135,8 +136,8 @@ struct Answerer<'a> {
     runner: Runner,
     /// Event to report once jobs come.
     ready: Option<Event>,
-    asked: HashMap<u32, Asked>,
-    held: Vec<Held>,
+    asked: HashMap<u32, WorkerRequest>,
+    held: Vec<HeldJob>,
     /// Numbers of those that have their reply, the newest last.
     done: VecDeque<u64>,
     /// Numbering that those numbers belong to.
@@ -148,7 +149,7 @@ impl Answerer<'_> {
     fn take_event(&mut self, context: &mut Context, event: Event) -> Result<(), Failure> {
         match event {
             Event::Reply(serial, answer) => {
-                let asked = self.asked.remove(&serial).unwrap_or(Asked::Nothing);
+                let asked = self.asked.remove(&serial).unwrap_or(WorkerRequest::Nothing);
                 return self.answered(context, &asked, answer);
             }
             Event::Sent(sent) => return self.stands(context, sent.counter),
@@ -211,7 +212,7 @@ impl Answerer<'_> {
     /// comes before that.
     fn answer_in(&mut self) {
         let Some(stream) = self.member.tag_of(&self.args.room) else { return };
-        let is_said = |held: &&Held| held.end.as_ref().is_some_and(|end| end.counter.is_some());
+        let is_said = |held: &&HeldJob| held.end.as_ref().is_some_and(|end| end.counter.is_some());
         let (said, open): (Vec<_>, Vec<_>) =
             self.held.iter().filter(|held| !held.lost).partition(is_said);
         let answering = Answering {
@@ -222,7 +223,7 @@ impl Answerer<'_> {
             done: self.done.iter().copied().chain(said.iter().map(|held| held.seq)).collect(),
         };
         let serial = self.member.ask(&Request::Answer(answering));
-        self.asked.insert(serial, Asked::Answering);
+        self.asked.insert(serial, WorkerRequest::Answering);
     }
 
     /// Takes what is offered, and reads it, in one go.
@@ -235,16 +236,16 @@ impl Answerer<'_> {
             return;
         }
         let serial = self.member.ask(&Request::Take { stream, seq });
-        self.asked.insert(serial, Asked::Take(seq));
+        self.asked.insert(serial, WorkerRequest::Take(seq));
         let target = Target::Room(self.args.room.clone());
         let serial = self.member.ask(&Request::History(HistoryRequest::Page {
             target,
             first: seq,
             last: seq,
         }));
-        self.asked.insert(serial, Asked::Page(seq));
+        self.asked.insert(serial, WorkerRequest::Page(seq));
         let (taken, begun, lost) = (false, false, false);
-        self.held.push(Held {
+        self.held.push(HeldJob {
             seq,
             before,
             taken,
@@ -259,11 +260,11 @@ impl Answerer<'_> {
     fn answered(
         &mut self,
         context: &mut Context,
-        asked: &Asked,
+        asked: &WorkerRequest,
         answer: Result<Reply, Refusal>,
     ) -> Result<(), Failure> {
         match (asked, answer) {
-            (Asked::Answering, Ok(Reply::Answering { lost })) => {
+            (WorkerRequest::Answering, Ok(Reply::Answering { lost })) => {
                 for held in self.held.iter_mut().filter(|held| lost.contains(&held.seq)) {
                     held.lost = true;
                     let id = format!("{}:{}", self.args.room, held.seq);
@@ -282,23 +283,23 @@ impl Answerer<'_> {
                 context.out.flush()
             }
             // It comes back by itself.
-            (Asked::Answering, Err(_)) if !self.member.is_connected() => Ok(()),
-            (Asked::Answering, Err(refusal)) => Err(refusal.into()),
-            (Asked::Take(seq), Ok(_)) => {
+            (WorkerRequest::Answering, Err(_)) if !self.member.is_connected() => Ok(()),
+            (WorkerRequest::Answering, Err(refusal)) => Err(refusal.into()),
+            (WorkerRequest::Take(seq), Ok(_)) => {
                 if let Some(held) = self.held.iter_mut().find(|held| held.seq == *seq) {
                     held.taken = true;
                 }
                 self.begin(context, *seq)
             }
             // It is asked again after a break.
-            (Asked::Told(_), Err(_)) if !self.member.is_connected() => Ok(()),
-            (Asked::Told(seq), result) => self.told(context, *seq, result.is_ok()),
+            (WorkerRequest::Told(_), Err(_)) if !self.member.is_connected() => Ok(()),
+            (WorkerRequest::Told(seq), result) => self.told(context, *seq, result.is_ok()),
             // It came too late, or its sender no longer waits.
-            (Asked::Take(seq), Err(_)) => {
+            (WorkerRequest::Take(seq), Err(_)) => {
                 self.held.retain(|held| held.seq != *seq);
                 Ok(())
             }
-            (Asked::Page(seq), Ok(Reply::Page(page))) => {
+            (WorkerRequest::Page(seq), Ok(Reply::Page(page))) => {
                 let message = self.member.message_of_page(&self.args.room, &page, *seq);
                 let Some(held) = self.held.iter_mut().find(|held| held.seq == *seq) else {
                     return Ok(());
@@ -311,7 +312,7 @@ impl Answerer<'_> {
                 held.message = message;
                 self.begin(context, *seq)
             }
-            (Asked::Page(seq), Err(refusal)) => {
+            (WorkerRequest::Page(seq), Err(refusal)) => {
                 if self.member.is_connected() {
                     self.can_not_read(context, *seq, &refusal.text);
                 }
@@ -331,7 +332,7 @@ impl Answerer<'_> {
         }
         self.held[at].begun = true;
         let failure = Some(why.to_owned());
-        self.held[at].end = Some(End { failure, text: None, told: false, counter: None });
+        self.held[at].end = Some(JobEnd { failure, text: None, told: false, counter: None });
         self.tell(at);
     }
 
@@ -361,7 +362,7 @@ impl Answerer<'_> {
         if let Some(why) = &failure {
             context.out.warn(&format!("{}: {why} ({id})", self.runner.name()));
         }
-        let of_it = |held: &Held| held.id.as_ref() == Some(id);
+        let of_it = |held: &HeldJob| held.id.as_ref() == Some(id);
         let Some(at) = self.held.iter().position(of_it) else { return Ok(()) };
         if self.held[at].lost {
             self.held.remove(at);
@@ -374,7 +375,7 @@ impl Answerer<'_> {
         // The end is reported first, so that the sender knows how to take the reply.
         let told = failure.is_none() && !text.is_empty();
         let text = (!text.is_empty()).then_some(text);
-        self.held[at].end = Some(End { failure, text, told, counter: None });
+        self.held[at].end = Some(JobEnd { failure, text, told, counter: None });
         match told {
             true => self.say(at),
             false => self.tell(at),
@@ -389,7 +390,7 @@ impl Answerer<'_> {
         let (failed, silent, seq) = (end.failure.is_some(), end.text.is_none(), held.seq);
         let Some(stream) = self.member.tag_of(&self.args.room) else { return };
         let serial = self.member.ask(&Request::Answered { stream, seq, failed, silent });
-        self.asked.insert(serial, Asked::Told(seq));
+        self.asked.insert(serial, WorkerRequest::Told(seq));
     }
 
     /// The server knows how it went; if it is another one's by now, there is nothing more to be
@@ -421,7 +422,8 @@ impl Answerer<'_> {
     }
 
     fn said_as(&self, counter: u64) -> Option<usize> {
-        let is_it = |held: &Held| held.end.as_ref().is_some_and(|end| end.counter == Some(counter));
+        let is_it =
+            |held: &HeldJob| held.end.as_ref().is_some_and(|end| end.counter == Some(counter));
         self.held.iter().position(is_it)
     }
 
@@ -436,7 +438,7 @@ impl Answerer<'_> {
         for at in counters.iter().filter_map(|counter| self.said_as(*counter)).collect::<Vec<_>>() {
             if let Some(end) = &mut self.held[at].end {
                 let failure = end.failure.take().or(Some("the reply was rejected".to_owned()));
-                *end = End { failure, text: None, told: false, counter: None };
+                *end = JobEnd { failure, text: None, told: false, counter: None };
             }
             self.tell(at);
         }

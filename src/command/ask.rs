@@ -83,12 +83,12 @@ pub(super) fn run(context: &mut Context, args: &AskArgs) -> Result<Exit, Failure
 }
 
 /// A reply: a message, or that there was nothing to say.
-enum Answer {
+enum JobAnswer {
     Said(Box<Message>),
     Silent(Somebody),
 }
 
-impl Answer {
+impl JobAnswer {
     fn by(&self) -> &Somebody {
         match self {
             Self::Said(message) => &message.from,
@@ -113,7 +113,7 @@ struct Asker<'a> {
     came_back: bool,
     /// Replies that came before the request's own number.
     early: Vec<Message>,
-    replies: Vec<Answer>,
+    replies: Vec<JobAnswer>,
     /// When the first of them came.
     came: Option<Instant>,
     /// Users and processes that could not do it: a session may be another one after a break.
@@ -197,7 +197,7 @@ impl Asker<'_> {
                 self.id = Some(sent.id);
                 let early = std::mem::take(&mut self.early).into_iter();
                 let replies = early.filter(|message| message.reply_to == Some(seq));
-                self.replies.extend(replies.map(|message| Answer::Said(Box::new(message))));
+                self.replies.extend(replies.map(|message| JobAnswer::Said(Box::new(message))));
                 self.ask(false);
             }
             Event::Reply(serial, answer) if self.asked == Some(serial) => {
@@ -221,7 +221,7 @@ impl Asker<'_> {
                     if self.silent.len() < REQUESTS_DONE_KEPT_MAX {
                         self.silent.push(process);
                     }
-                    self.replies.push(Answer::Silent(by));
+                    self.replies.push(JobAnswer::Silent(by));
                 }
             }
             Event::Abandoned { .. } | Event::Gap { .. } | Event::End { .. } => {
@@ -241,7 +241,7 @@ impl Asker<'_> {
     fn take_message(&mut self, message: Message) {
         let Some(to) = message.reply_to else { return };
         match &self.id {
-            Some(id) if id.seq == to => self.replies.push(Answer::Said(Box::new(message))),
+            Some(id) if id.seq == to => self.replies.push(JobAnswer::Said(Box::new(message))),
             Some(_) => {}
             None if self.early.len() < REQUESTS_DONE_KEPT_MAX => self.early.push(message),
             None => {}
@@ -267,15 +267,15 @@ impl Asker<'_> {
             let failed = self.failed.contains(&(by.uid, by.pid));
             if context.global.json {
                 let object = match &answer {
-                    Answer::Said(message) => json::reply(message, failed),
-                    Answer::Silent(by) => json::silent_reply(self.id.as_ref(), by, failed),
+                    JobAnswer::Said(message) => json::reply(message, failed),
+                    JobAnswer::Silent(by) => json::silent_reply(self.id.as_ref(), by, failed),
                 };
                 context.out.json(&object)?;
             } else {
                 match &answer {
-                    Answer::Said(message) => context.out.raw(&message.text)?,
-                    Answer::Silent(_) if !failed => context.out.raw("")?,
-                    Answer::Silent(_) => {}
+                    JobAnswer::Said(message) => context.out.raw(&message.text)?,
+                    JobAnswer::Silent(_) if !failed => context.out.raw("")?,
+                    JobAnswer::Silent(_) => {}
                 }
             }
             if failed {

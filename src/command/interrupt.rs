@@ -35,9 +35,9 @@ static MODE: AtomicU8 = AtomicU8::new(DIES);
 /// A signal asked this process to end before.
 static TOLD: AtomicBool = AtomicBool::new(false);
 /// Receiver in which the caller gets a signal; none if descriptors have run out.
-static WISH: OnceLock<Option<Wish>> = OnceLock::new();
+static WISH: OnceLock<Option<StopWish>> = OnceLock::new();
 
-struct Wish {
+struct StopWish {
     to_caller: WakeSender<Leave>,
     /// Until the caller takes it.
     mailbox: Mutex<Option<WakeReceiver<Leave>>>,
@@ -62,10 +62,10 @@ impl Leave {
     }
 }
 
-fn wish() -> Option<&'static Wish> {
+fn wish() -> Option<&'static StopWish> {
     let make = || {
         let (to_caller, mailbox) = WakeReceiver::new(1).ok()?;
-        Some(Wish { to_caller, mailbox: Mutex::new(Some(mailbox)) })
+        Some(StopWish { to_caller, mailbox: Mutex::new(Some(mailbox)) })
     };
     WISH.get_or_init(make).as_ref()
 }

@@ -43,7 +43,7 @@ const SHOWN_WITHIN: Duration = Duration::from_secs(2);
 const LINES_AHEAD: usize = 16;
 
 /// Input from the threads that read lines and signals.
-enum Input {
+enum JoinInput {
     Typed(Result<Text, TextError>),
     End,
     Leave(Leave),
@@ -80,7 +80,7 @@ pub(super) fn run(context: &mut Context, args: &JoinArgs) -> Result<Exit, Failur
     }
     let failed = |e| Failure::new(Exit::Failed, format!("can't wait for input: {e}"));
     let (to_loop, inputs) = WakeReceiver::new(LINES_AHEAD).map_err(failed)?;
-    interrupt::forward(interrupted, to_loop.clone(), Input::Leave)?;
+    interrupt::forward(interrupted, to_loop.clone(), JoinInput::Leave)?;
     if !args.read_only {
         read_lines(to_loop)?;
     }
@@ -106,7 +106,7 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Failure
     spawned.map(drop).map_err(|e| Failure::new(Exit::Failed, format!("can't start a thread: {e}")))
 }
 
-fn read_lines(to: WakeSender<Input>) -> Result<(), Failure> {
+fn read_lines(to: WakeSender<JoinInput>) -> Result<(), Failure> {
     spawn("moot-input", move || {
         let mut stdin = std::io::stdin().lock();
         let mut is_first = true;
@@ -121,11 +121,11 @@ fn read_lines(to: WakeSender<Input>) -> Result<(), Failure> {
                     }
                 }
                 Ok(None) | Err(_) => {
-                    to.send(Input::End);
+                    to.send(JoinInput::End);
                     return;
                 }
             };
-            if !to.send(Input::Typed(line)) {
+            if !to.send(JoinInput::Typed(line)) {
                 return;
             }
         }
@@ -193,7 +193,7 @@ impl Chat {
     fn run(
         &mut self,
         context: &mut Context,
-        inputs: &WakeReceiver<Input>,
+        inputs: &WakeReceiver<JoinInput>,
         until: Option<Instant>,
     ) -> Result<Exit, Failure> {
         loop {
@@ -215,17 +215,17 @@ impl Chat {
                     self.answered(context, serial, result)?;
                 }
                 Wake::Event(event) => self.show(context, &event)?,
-                Wake::Item(Some(Input::Typed(_))) if self.ended => {}
-                Wake::Item(Some(Input::Typed(Ok(line)))) => {
+                Wake::Item(Some(JoinInput::Typed(_))) if self.ended => {}
+                Wake::Item(Some(JoinInput::Typed(Ok(line)))) => {
                     self.take_line(context, line.as_str())?;
                 }
-                Wake::Item(Some(Input::Typed(Err(TextError::Empty)))) => {}
-                Wake::Item(Some(Input::Typed(Err(e)))) => {
+                Wake::Item(Some(JoinInput::Typed(Err(TextError::Empty)))) => {}
+                Wake::Item(Some(JoinInput::Typed(Err(e)))) => {
                     self.exit = Exit::Usage;
                     context.out.warn(&e.to_string());
                 }
-                Wake::Item(Some(Input::Leave(why))) => return self.leave(context, why.exit()),
-                Wake::Item(Some(Input::End) | None) => self.ended = true,
+                Wake::Item(Some(JoinInput::Leave(why))) => return self.leave(context, why.exit()),
+                Wake::Item(Some(JoinInput::End) | None) => self.ended = true,
                 Wake::TimedOut if self.leave_by.is_some_and(|at| at <= Instant::now()) => {
                     return self.leave(context, self.exit);
                 }

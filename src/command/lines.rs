@@ -45,7 +45,7 @@ pub(super) fn run(context: &mut Context, args: &SendArgs) -> Result<Exit, Failur
     let mut pipeline = Pipeline::open(connection, hello, target, reply_to, deadline)?;
     // No program knows when the first line comes, and a server does not wait long for a handshake.
     pipeline.welcome()?;
-    let mut sender = Sender {
+    let mut sender = LineSender {
         args,
         places,
         pipeline,
@@ -70,7 +70,7 @@ pub(super) fn run(context: &mut Context, args: &SendArgs) -> Result<Exit, Failur
 
 /// A line of the input until it has its answer, and those before it have theirs.
 #[derive(Debug)]
-struct Waiting {
+struct WaitingLine {
     /// Its number, from 1.
     line: u64,
     /// Counter of its text; 0 if it is not sent.
@@ -79,11 +79,11 @@ struct Waiting {
     answer: Option<Option<serde_json::Value>>,
 }
 
-struct Sender<'a> {
+struct LineSender<'a> {
     args: &'a SendArgs,
     places: Places,
     pipeline: Pipeline,
-    lines: VecDeque<Waiting>,
+    lines: VecDeque<WaitingLine>,
     /// Lines that were read.
     read: u64,
     /// The last line that was stored; 0 before the first.
@@ -104,7 +104,7 @@ struct Sender<'a> {
     give_up_at: Option<Instant>,
 }
 
-impl Sender<'_> {
+impl LineSender<'_> {
     /// One message a line, as it comes: what is there at once goes in one frame.
     fn send_all(&mut self, context: &mut Context) -> Result<(), Failure> {
         let unreadable = |e| Failure::new(Exit::Failed, format!("can't read standard input: {e}"));
@@ -178,7 +178,7 @@ impl Sender<'_> {
                 (0, Some(self.error(context, Exit::Usage, &why)))
             }
         };
-        self.lines.push_back(Waiting { line: number, counter, answer });
+        self.lines.push_back(WaitingLine { line: number, counter, answer });
         Ok(())
     }
 

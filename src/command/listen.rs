@@ -35,7 +35,7 @@ use crate::{
 const SIGN_OF_LIFE_EVERY: Duration = Duration::from_millis(PING_AFTER_MS / 2);
 
 /// Input from the other threads.
-enum Input {
+enum ListenInput {
     Leave(Leave),
     Ended(Box<Outcome>),
 }
@@ -62,10 +62,10 @@ pub(super) fn listen(
     interrupt::watch_reader();
     let (to_loop, inputs) = WakeReceiver::new(args.exec.jobs() as usize + 1)
         .map_err(|e| Failure::new(Exit::Failed, format!("can't wait for input: {e}")))?;
-    interrupt::forward(interrupted, to_loop.clone(), Input::Leave)?;
+    interrupt::forward(interrupted, to_loop.clone(), ListenInput::Leave)?;
     let runner = program.map(|program| {
         let work =
-            exec::work(program, &context.environment(&places), false, &to_loop, Input::Ended);
+            exec::work(program, &context.environment(&places), false, &to_loop, ListenInput::Ended);
         Runner::new(program, args.exec.jobs(), work)
     });
     let begin_of = match &args.since {
@@ -75,7 +75,7 @@ pub(super) fn listen(
     let deadline = context.global.timeout.map(|t| Instant::now() + Duration::from(t));
     let mut member = join(context, args, (connection, places), begin_of, deadline)?;
     let idle = args.idle.map(Duration::from);
-    let mut listener = Listener {
+    let mut listener = ListenLoop {
         args,
         printed: 0,
         several: args.targets.len() > 1,
@@ -216,7 +216,7 @@ fn begins(
     Ok(begins)
 }
 
-struct Listener<'a> {
+struct ListenLoop<'a> {
     args: &'a ListenArgs,
     printed: u64,
     several: bool,
@@ -232,13 +232,17 @@ struct Listener<'a> {
     idle_at: Option<Instant>,
 }
 
-impl Listener<'_> {
+impl ListenLoop<'_> {
     fn has_enough(&self) -> bool {
         self.args.count.is_some_and(|count| self.printed >= count)
     }
 
     /// Waits for something to take; none if it was time for a sign of life.
-    fn wait(&self, member: &mut Member, inputs: &WakeReceiver<Input>) -> Option<Wake<Input>> {
+    fn wait(
+        &self,
+        member: &mut Member,
+        inputs: &WakeReceiver<ListenInput>,
+    ) -> Option<Wake<ListenInput>> {
         let until = [self.deadline, self.idle_at].into_iter().flatten().min();
         if !self.has_enough() && !self.is_full() {
             return Some(member.wait(Some(inputs), until));
@@ -258,7 +262,7 @@ impl Listener<'_> {
         &mut self,
         context: &mut Context,
         member: &mut Member,
-        wake: Wake<Input>,
+        wake: Wake<ListenInput>,
     ) -> Result<Option<Exit>, Failure> {
         Ok(match wake {
             Wake::Event(Event::NotFollowed(Follow::Room(_), refusal))
@@ -271,11 +275,11 @@ impl Listener<'_> {
             Wake::Event(event) => {
                 return self.take_event(context, member, &unless_failed(event)?);
             }
-            Wake::Item(Some(Input::Ended(outcome))) => {
+            Wake::Item(Some(ListenInput::Ended(outcome))) => {
                 let has_failed = self.ended(context, &outcome);
                 (has_failed && self.args.fail_fast).then_some(Exit::Failed)
             }
-            Wake::Item(Some(Input::Leave(why))) => Some(why.exit()),
+            Wake::Item(Some(ListenInput::Leave(why))) => Some(why.exit()),
             Wake::Item(None) => Some(Exit::Interrupted),
             Wake::TimedOut if self.deadline.is_some_and(|at| at <= Instant::now()) => {
                 Some(Exit::TimedOut)

@@ -7,26 +7,26 @@ use std::fmt::Write;
 use crate::{chat::text::is_unsafe_to_show, server::Status};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum MetricKind {
     Counter,
     Gauge,
 }
 
 /// The text, each line ended. Without a server only that there is none.
 pub(super) fn metrics(status: Option<&Status>) -> String {
-    let mut text = Text(String::new());
+    let mut text = MetricsText(String::new());
     let up = u64::from(status.is_some());
-    text.put(Kind::Gauge, "moot_up", "1 if the server replied.", &[], up);
+    text.put(MetricKind::Gauge, "moot_up", "1 if the server replied.", &[], up);
     let Some(status) = status else { return text.0 };
     text.put(
-        Kind::Gauge,
+        MetricKind::Gauge,
         "moot_build_info",
         "Version of the server, as a label.",
         &[("version", &status.version)],
         1,
     );
     text.put(
-        Kind::Gauge,
+        MetricKind::Gauge,
         "moot_broadcast_info",
         "Broadcast channel (multicast, mailslot, session), as a label.",
         &[("channel", &status.broadcast)],
@@ -39,62 +39,67 @@ pub(super) fn metrics(status: Option<&Status>) -> String {
 }
 
 /// A number of the server: its kind, its name, its help, its value.
-type Number = (Kind, &'static str, &'static str, u64);
+type Number = (MetricKind, &'static str, &'static str, u64);
 
 fn numbers(status: &Status) -> [Number; 15] {
     let degraded = u64::from(!status.degraded.is_empty());
     [
-        (Kind::Gauge, "moot_uptime_seconds", "Time since the server started.", status.uptime_s),
-        (Kind::Gauge, "moot_degraded", "1 if the server is degraded.", degraded),
-        (Kind::Gauge, "moot_sessions", "Sessions, including visitors.", status.sessions),
-        (Kind::Gauge, "moot_members", "Sessions with subscriptions.", status.members),
-        (Kind::Gauge, "moot_rooms", "Public rooms.", status.rooms),
-        (Kind::Counter, "moot_messages_total", "Messages numbered.", status.messages),
         (
-            Kind::Counter,
+            MetricKind::Gauge,
+            "moot_uptime_seconds",
+            "Time since the server started.",
+            status.uptime_s,
+        ),
+        (MetricKind::Gauge, "moot_degraded", "1 if the server is degraded.", degraded),
+        (MetricKind::Gauge, "moot_sessions", "Sessions, including visitors.", status.sessions),
+        (MetricKind::Gauge, "moot_members", "Sessions with subscriptions.", status.members),
+        (MetricKind::Gauge, "moot_rooms", "Public rooms.", status.rooms),
+        (MetricKind::Counter, "moot_messages_total", "Messages numbered.", status.messages),
+        (
+            MetricKind::Counter,
             "moot_broadcast_datagrams_total",
             "Datagrams handed to the broadcast channel.",
             status.broadcast_sent,
         ),
         (
-            Kind::Counter,
+            MetricKind::Counter,
             "moot_repaired_messages_total",
             "Messages sent again by session to members that missed them.",
             status.repaired,
         ),
-        (Kind::Gauge, "moot_lagging", "Subscriptions that lag behind.", status.lagging),
+        (MetricKind::Gauge, "moot_lagging", "Subscriptions that lag behind.", status.lagging),
         (
-            Kind::Gauge,
+            MetricKind::Gauge,
             "moot_deaf",
             "Subscriptions served by session although a channel exists.",
             status.deaf,
         ),
         (
-            Kind::Gauge,
+            MetricKind::Gauge,
             "moot_history_enabled",
             "1 if messages are stored on disk.",
             u64::from(status.stored.history),
         ),
         (
-            Kind::Gauge,
+            MetricKind::Gauge,
             "moot_history_messages",
             "Approximate number of messages in the history.",
             status.stored.history_messages,
         ),
         (
-            Kind::Gauge,
+            MetricKind::Gauge,
             "moot_history_bytes",
             "Bytes of the history in use.",
             status.stored.history_bytes,
         ),
         (
-            Kind::Gauge,
+            MetricKind::Gauge,
             "moot_history_disk_bytes",
             "Bytes of the history on disk, including free pages and its log.",
             status.stored.history_disk_bytes,
         ),
         (
-            Kind::Gauge,
+            MetricKind::Gauge,
             "moot_index_disk_bytes",
             "Bytes of the search index on disk, including its log.",
             status.stored.index_disk_bytes,
@@ -102,13 +107,20 @@ fn numbers(status: &Status) -> [Number; 15] {
     ]
 }
 
-struct Text(String);
+struct MetricsText(String);
 
-impl Text {
-    fn put(&mut self, kind: Kind, name: &str, help: &str, labels: &[(&str, &str)], value: u64) {
+impl MetricsText {
+    fn put(
+        &mut self,
+        kind: MetricKind,
+        name: &str,
+        help: &str,
+        labels: &[(&str, &str)],
+        value: u64,
+    ) {
         let kind = match kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
         };
         let labels: Vec<_> =
             labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();

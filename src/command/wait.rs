@@ -133,7 +133,7 @@ fn until(
         }
     };
     let since = Instant::now();
-    let mut look = Look::new(whom, room);
+    let mut look = WaitLook::new(whom, room);
     check_possible(context, &mut look, here)?;
     let mut seen = SeenProcesses::default();
     loop {
@@ -155,7 +155,11 @@ fn until(
 }
 
 /// Refuses to wait for what can't be: an unknown user, a room that is missing, no server.
-fn check_possible(context: &mut Context, look: &mut Look<'_>, here: bool) -> Result<(), Failure> {
+fn check_possible(
+    context: &mut Context,
+    look: &mut WaitLook<'_>,
+    here: bool,
+) -> Result<(), Failure> {
     let whom = look.whom;
     let is_empty = look.rows(context)?.is_none_or(|rows| rows.is_empty());
     if is_empty {
@@ -178,7 +182,7 @@ fn check_possible(context: &mut Context, look: &mut Look<'_>, here: bool) -> Res
 }
 
 /// Sessions of a user, in a room or anywhere; none if no server runs.
-struct Look<'a> {
+struct WaitLook<'a> {
     whom: &'a Somebody,
     room: Option<&'a RoomName>,
     /// For rooms of which the table says nothing.
@@ -193,7 +197,7 @@ struct Look<'a> {
     is_warned: bool,
 }
 
-impl<'a> Look<'a> {
+impl<'a> WaitLook<'a> {
     fn new(whom: &'a Somebody, room: Option<&'a RoomName>) -> Self {
         Self {
             whom,

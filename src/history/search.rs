@@ -61,10 +61,10 @@ pub(super) fn trigrams(text: &str) -> BTreeSet<&str> {
 }
 
 /// Streams by their id, each with the first number that is still to be found.
-type Streams = HashMap<i64, (StreamKey, u64)>;
+type SearchedStreams = HashMap<i64, (StreamKey, u64)>;
 
 /// Streams that a user may search.
-fn allowed(connection: &Connection, query: &SearchQuestion) -> rusqlite::Result<Streams> {
+fn allowed(connection: &Connection, query: &SearchQuestion) -> rusqlite::Result<SearchedStreams> {
     let sql = "SELECT id, kind, key, name, first FROM streams WHERE gone = 0";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(())?;
@@ -142,7 +142,7 @@ fn find(
     if streams.is_empty() {
         return Ok(Vec::new());
     }
-    let mut search = Search { streams, query, words, hits: Vec::new(), limit, shared };
+    let mut search = RunningSearch { streams, query, words, hits: Vec::new(), limit, shared };
     let found = match long {
         Some(long) => search.by_index(&view, long, before),
         None => search.look_through(&view, 0, before),
@@ -172,8 +172,8 @@ fn attach(connection: &Connection, index: &Path) -> bool {
     path.is_some_and(|path| connection.execute("ATTACH DATABASE ? AS found", [path]).is_ok())
 }
 
-struct Search<'a> {
-    streams: Streams,
+struct RunningSearch<'a> {
+    streams: SearchedStreams,
     query: &'a SearchQuestion,
     words: &'a [&'a str],
     hits: Vec<Hit>,
@@ -181,7 +181,7 @@ struct Search<'a> {
     shared: &'a Shared,
 }
 
-impl Search<'_> {
+impl RunningSearch<'_> {
     /// Finds messages that are not in the index yet, and then those in the index.
     fn by_index(
         &mut self,

@@ -43,7 +43,7 @@ use crate::{
 /// Called on the writer's thread when a transaction is committed, or why it was not.
 pub type Done = Box<dyn Fn(Result<(), String>) + Send>;
 
-struct Job {
+struct WriterJob {
     records: Vec<Record>,
     entries: Vec<Entry>,
     now_us: i64,
@@ -52,7 +52,7 @@ struct Job {
 /// The history of a server.
 pub struct History {
     path: PathBuf,
-    jobs: Option<Sender<Job>>,
+    jobs: Option<Sender<WriterJob>>,
     thread: Option<JoinHandle<()>>,
     reader: Arc<Reader>,
     shared: Arc<Shared>,
@@ -115,7 +115,7 @@ impl History {
     pub fn commit(&self, records: Vec<Record>, entries: Vec<Entry>, now_us: i64) {
         if let Some(jobs) = &self.jobs {
             // The thread ends only with this value.
-            let _ = jobs.send(Job { records, entries, now_us });
+            let _ = jobs.send(WriterJob { records, entries, now_us });
         }
     }
 
@@ -324,7 +324,11 @@ const THREAD_ENDED: &str = "the history can't be written: its thread failed; res
 
 impl Writer {
     /// Starts the writer's thread.
-    fn start(mut self, waiting: Receiver<Job>, done: Done) -> std::io::Result<JoinHandle<()>> {
+    fn start(
+        mut self,
+        waiting: Receiver<WriterJob>,
+        done: Done,
+    ) -> std::io::Result<JoinHandle<()>> {
         let body = move || {
             let run = AssertUnwindSafe(|| self.run(&waiting, &done));
             if catch_unwind(run).is_err() {
@@ -338,7 +342,7 @@ impl Writer {
         std::thread::Builder::new().name("moot-history".to_owned()).spawn(body)
     }
 
-    fn run(&mut self, jobs: &Receiver<Job>, done: &Done) {
+    fn run(&mut self, jobs: &Receiver<WriterJob>, done: &Done) {
         let idle = Duration::from_millis(HISTORY_IDLE_MS);
         let pause = Duration::from_millis(HISTORY_PAUSE_MS);
         let mut wait = pause;
@@ -384,7 +388,7 @@ impl Writer {
     }
 
     /// Does the work that must not wait for a pause, in proportion to the incoming messages.
-    fn keep_up(&mut self, job: &Job) {
+    fn keep_up(&mut self, job: &WriterJob) {
         let bytes: u64 = job.entries.iter().map(|entry| entry.text.len() as u64).sum();
         let entries = job.entries.len() as u64;
         // Long texts and large records fill the log as well. A record of the usual size changes a
@@ -435,7 +439,7 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, job: &Job) -> rusqlite::Result<()> {
+    fn commit(&mut self, job: &WriterJob) -> rusqlite::Result<()> {
         let done = self.write(job);
         self.note_end(done.as_ref().err());
         if done.is_err() {
@@ -451,7 +455,7 @@ impl Writer {
         done
     }
 
-    fn write(&mut self, job: &Job) -> rusqlite::Result<()> {
+    fn write(&mut self, job: &WriterJob) -> rusqlite::Result<()> {
         self.cache.bound();
         let transaction = self.connection.unchecked_transaction()?;
         let mut page = Page {

@@ -28,7 +28,7 @@ const SLOTS_AT_A_TIME: usize = 256;
 pub struct Table {
     memory: SharedWords,
     header: Header,
-    slots: HashMap<SessionId, Slot>,
+    slots: HashMap<SessionId, WriterSlot>,
     free: BTreeSet<usize>,
     reserved: usize,
     rooms: HashMap<RoomName, RoomLine>,
@@ -38,7 +38,7 @@ pub struct Table {
 }
 
 #[derive(Debug)]
-struct Slot {
+struct WriterSlot {
     index: usize,
     rooms: Vec<RoomName>,
 }
@@ -152,7 +152,7 @@ impl Table {
         }
         // The lowest one, so that readers have little to look at.
         let index = self.free.pop_first().ok_or(io::ErrorKind::StorageFull)?;
-        self.slots.insert(session, Slot { index, rooms: Vec::new() });
+        self.slots.insert(session, WriterSlot { index, rooms: Vec::new() });
         let used = index as u64 + 1;
         if used > self.header.slots_used {
             self.header.slots_used = used;

@@ -32,13 +32,13 @@ pub struct Log {
 
 /// Levels of syslog(3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Level {
+enum LogLevel {
     Warning = 4,
     Notice = 5,
     Info = 6,
 }
 
-impl Level {
+impl LogLevel {
     /// Returns the beginning of a line, after time and process. Nothing that a client causes begins
     /// like an act.
     const fn word(self) -> &'static str {
@@ -86,24 +86,24 @@ impl Log {
     /// Something that went as it should.
     pub fn info(&self, text: &str) {
         if self.verbose {
-            self.line(Level::Info, text);
+            self.line(LogLevel::Info, text);
         }
     }
 
     /// Something that went as it should and is always to be found: why the server ended.
     pub fn always(&self, text: &str) {
-        self.line(Level::Info, text);
+        self.line(LogLevel::Info, text);
     }
 
     /// Logs an act of an operator, so that it can be found afterwards.
     pub fn note(&self, text: &str) {
-        self.line(Level::Notice, text);
+        self.line(LogLevel::Notice, text);
     }
 
     /// Warns of something an operator should know.
     pub fn warn(&self, text: &str) {
         if self.admits(None, "the server") {
-            self.line(Level::Warning, text);
+            self.line(LogLevel::Warning, text);
         }
     }
 
@@ -111,7 +111,7 @@ impl Log {
     pub fn of_user(&self, uid: u32, user: &dyn Display, text: &str) {
         let user = format!("user {user}");
         if self.admits(Some(uid), &user) {
-            self.line(Level::Warning, &format!("{user}: {}", cut(&shown(cut(text), false))));
+            self.line(LogLevel::Warning, &format!("{user}: {}", cut(&shown(cut(text), false))));
         }
     }
 
@@ -119,7 +119,7 @@ impl Log {
     pub fn settle(&self) {
         let left_out = self.noise.borrow_mut().settle(os::monotonic_us());
         for (who, lines) in left_out {
-            self.line(Level::Warning, &format!("{lines} more from {who}"));
+            self.line(LogLevel::Warning, &format!("{lines} more from {who}"));
         }
     }
 
@@ -140,7 +140,7 @@ impl Log {
             || planted(Fault::LogLinesUnbounded)
     }
 
-    fn line(&self, level: Level, text: &str) {
+    fn line(&self, level: LogLevel, text: &str) {
         let text = shown(text, false);
         let line = match &*self.sink.borrow() {
             Sink::Journal => format!("<{}>{text}\n", level as u8),
@@ -193,7 +193,7 @@ fn begin_another(file: &mut File, path: &Path) -> io::Result<String> {
 fn acts_of(log: &str) -> String {
     let is_act = |line: &&str| {
         let text = line.split_once("]: ").map(|(_, text)| text);
-        text.is_some_and(|text| text.starts_with(Level::Notice.word()))
+        text.is_some_and(|text| text.starts_with(LogLevel::Notice.word()))
             && !planted(Fault::NoisePushesActsOut)
     };
     let mut left = LOG_ACTS_BYTES_MAX;
@@ -285,7 +285,7 @@ mod tests {
         // As loud as can be: without the bound of lines a second.
         let noise = "x".repeat(1_000);
         for n in 0..5_000 {
-            log.line(Level::Warning, &noise);
+            log.line(LogLevel::Warning, &noise);
             if n == 2_500 {
                 log.note("root: banned eve");
             }

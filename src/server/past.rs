@@ -132,13 +132,13 @@ pub(super) async fn answer(
 }
 
 /// An answer, and the streams of hits, which are still to be called by their names.
-struct Answer {
+struct HistoryAnswer {
     reply: Reply,
     streams: Vec<StreamKey>,
 }
 
-fn ask(query: &Query<'_>, question: Question) -> Result<Answer, HistoryError> {
-    let plain = |reply| Answer { reply, streams: Vec::new() };
+fn ask(query: &Query<'_>, question: Question) -> Result<HistoryAnswer, HistoryError> {
+    let plain = |reply| HistoryAnswer { reply, streams: Vec::new() };
     match question {
         Question::Page { stream, tag, first, last } => {
             let read =
@@ -154,7 +154,10 @@ fn ask(query: &Query<'_>, question: Question) -> Result<Answer, HistoryError> {
                 let last = head.map_or(found.first, |head| head.last());
                 Page { body, first: found.first, last }
             });
-            Ok(Answer { reply: Reply::Page(page.unwrap_or_default()), streams: vec![stream] })
+            Ok(HistoryAnswer {
+                reply: Reply::Page(page.unwrap_or_default()),
+                streams: vec![stream],
+            })
         }
         Question::Span { stream, mut span } => {
             if let Some(first) = query.oldest(&stream)? {
@@ -183,7 +186,7 @@ fn ask(query: &Query<'_>, question: Question) -> Result<Answer, HistoryError> {
                 let id = search.order.conceal(hit.id);
                 HitInfo { name: name(), id, body: hit.body }
             });
-            Ok(Answer { reply: Reply::Hits { hits: hits.collect(), more }, streams })
+            Ok(HistoryAnswer { reply: Reply::Hits { hits: hits.collect(), more }, streams })
         }
         Question::Unread { uid, user, label, marks, more } => {
             let mut counted: Vec<MarkInfo> = Vec::with_capacity(marks.len());
@@ -215,8 +218,8 @@ fn count_unread(
 impl Core {
     /// Calls the streams of hits by the names that the asking user knows. Streams that the user may
     /// no longer read are left out.
-    fn name_hits(&self, conn: &Conn, answer: Answer, asked: u64) -> Result<Reply, Refusal> {
-        let Answer { mut reply, streams } = answer;
+    fn name_hits(&self, conn: &Conn, answer: HistoryAnswer, asked: u64) -> Result<Reply, Refusal> {
+        let HistoryAnswer { mut reply, streams } = answer;
         let inner = self.inner.borrow();
         let Reply::Hits { hits, .. } = &mut reply else {
             for stream in &streams {
@@ -367,7 +370,8 @@ mod tests {
             marks: marks.to_vec(),
             more: false,
         };
-        let Ok(Answer { reply: Reply::Marks { marks, .. }, .. }) = ask(&reader.query(), question)
+        let Ok(HistoryAnswer { reply: Reply::Marks { marks, .. }, .. }) =
+            ask(&reader.query(), question)
         else {
             panic!("no marks")
         };

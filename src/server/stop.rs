@@ -15,10 +15,10 @@ struct Wishes {
     stop: Notify,
     why: OnceLock<String>,
     reload: Notify,
-    load: OnceLock<Box<Load>>,
+    load: OnceLock<Box<StopLoad>>,
 }
 
-type Load = dyn Fn() -> Result<Settings, ConfigError> + Send + Sync;
+type StopLoad = dyn Fn() -> Result<Settings, ConfigError> + Send + Sync;
 
 impl std::fmt::Debug for Wishes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

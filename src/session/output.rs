@@ -131,10 +131,10 @@ impl Output {
 /// counts once, and one that sessions of several users keep counts for each of them: it stays paid
 /// for when others let it go.
 #[derive(Debug, Default)]
-pub struct Ledger(FxHashMap<u32, Kept>);
+pub struct Ledger(FxHashMap<u32, KeptBytes>);
 
 #[derive(Debug, Default)]
-struct Kept {
+struct KeptBytes {
     bytes: usize,
     /// Number of sessions that keep a frame, by its address, which is its own as long as one does.
     frames: FxHashMap<*const u8, u32>,

@@ -133,7 +133,7 @@ fn put(cells: &mut Buffer, (mut x, y): (u16, u16), text: &str, style: Style, mar
 }
 
 fn write_changes(out: &mut String, shown: &Buffer, next: &Buffer, links: Option<&Links>) {
-    let mut writer = Writer { out, links, at: None, pen: String::new(), link: None };
+    let mut writer = CellWriter { out, links, at: None, pen: String::new(), link: None };
     for y in 0..next.area.height {
         write_row(&mut writer, shown, next, y);
     }
@@ -142,7 +142,7 @@ fn write_changes(out: &mut String, shown: &Buffer, next: &Buffer, links: Option<
 
 /// Writes the changes of one row. [`Buffer::diff_iter`] is not used: if the first half of a wide
 /// character is overwritten, it leaves the second half to the terminal, and terminals differ.
-fn write_row(writer: &mut Writer<'_>, shown: &Buffer, next: &Buffer, y: u16) {
+fn write_row(writer: &mut CellWriter<'_>, shown: &Buffer, next: &Buffer, y: u16) {
     let end = text_end(next, y);
     // End of the columns whose contents on the terminal are not certain.
     let mut unsure = 0;
@@ -185,7 +185,7 @@ fn reach_of(x: u16, cell: &Cell) -> u16 {
 }
 
 /// Writer of cells; knows the current state of the terminal.
-struct Writer<'a> {
+struct CellWriter<'a> {
     out: &'a mut String,
     links: Option<&'a Links>,
     /// Position of the next character; none if it is not certain.
@@ -195,7 +195,7 @@ struct Writer<'a> {
     link: Option<usize>,
 }
 
-impl Writer<'_> {
+impl CellWriter<'_> {
     fn put(&mut self, (x, y): (u16, u16), cell: &Cell) {
         let leads_to = self.links.and_then(|links| links.of(cell.underline_color));
         self.go_to((x, y));

@@ -157,7 +157,7 @@ pub(super) struct Completion {
 }
 
 /// Name, and its text to insert.
-type Offer<'a> = (&'a str, String);
+type CompletionOffer<'a> = (&'a str, String);
 
 impl Completion {
     /// Returns the completion at the cursor; none without a match. Equally good names keep their
@@ -172,7 +172,7 @@ impl Completion {
         let mention = |name| (name, format!("@{name} "));
         let argument = |name| (name, format!("{name} "));
         let named = if typed.starts_with('@') { mention } else { argument };
-        let offers: Vec<Offer<'_>> = match kind {
+        let offers: Vec<CompletionOffer<'_>> = match kind {
             Kind::Command => commands().map(|name| (name, format!("/{name} "))).collect(),
             Kind::CommandName => commands().map(argument).collect(),
             Kind::Mention => members().map(mention).collect(),
@@ -199,7 +199,12 @@ impl Completion {
 
     /// Returns the completion with the matches of `offers` in the place of `range`; `behind` is the
     /// text after the cursor.
-    fn of(query: &str, offers: &[Offer<'_>], range: Range<usize>, behind: &str) -> Option<Self> {
+    fn of(
+        query: &str,
+        offers: &[CompletionOffer<'_>],
+        range: Range<usize>,
+        behind: &str,
+    ) -> Option<Self> {
         let order = ranked(query, offers.iter().map(|(name, _)| *name));
         if order.is_empty() {
             return None;
@@ -277,7 +282,7 @@ enum Fit {
 }
 
 fn ranked<'a>(query: &str, names: impl Iterator<Item = &'a str>) -> Vec<usize> {
-    let mut query = Query::new(query);
+    let mut query = CompletionQuery::new(query);
     let fit = names.enumerate().filter_map(|(nth, name)| Some((query.fit(name)?, nth)));
     let mut found: Vec<_> = fit.collect();
     found.sort();
@@ -285,13 +290,13 @@ fn ranked<'a>(query: &str, names: impl Iterator<Item = &'a str>) -> Vec<usize> {
 }
 
 /// Typed text, in the forms that are compared with names.
-struct Query {
+struct CompletionQuery {
     folded: String,
     keys: Vec<char>,
     matcher: Matcher,
 }
 
-impl Query {
+impl CompletionQuery {
     fn new(typed: &str) -> Self {
         // Case is folded before, and accents are keys of their own.
         let mut config = Config::DEFAULT;

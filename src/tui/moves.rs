@@ -12,7 +12,7 @@ const NAMES_MAX: usize = 5;
 
 /// Result of all moves of one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+enum MoveEnd {
     Came,
     Left(EndCause),
     CameAndWent,
@@ -21,7 +21,7 @@ enum End {
 
 /// Returns `→ ann, bob joined · ← cid left (killed)`: each name once.
 pub(super) fn text(moves: &Moves) -> String {
-    let mut groups: Vec<(End, Vec<&str>)> = Vec::new();
+    let mut groups: Vec<(MoveEnd, Vec<&str>)> = Vec::new();
     for (name, end) in ends(moves) {
         match groups.iter_mut().find(|(known, _)| *known == end) {
             Some((_, names)) => names.push(name),
@@ -37,7 +37,7 @@ pub(super) fn text(moves: &Moves) -> String {
 }
 
 /// Returns the names in the order of their first moves.
-fn ends(moves: &Moves) -> Vec<(&str, End)> {
+fn ends(moves: &Moves) -> Vec<(&str, MoveEnd)> {
     let mut seen: Vec<(&Move, &Move)> = Vec::new();
     for one in &moves.all {
         match seen.iter_mut().find(|(first, _)| first.name == one.name) {
@@ -46,33 +46,33 @@ fn ends(moves: &Moves) -> Vec<(&str, End)> {
         }
     }
     let end = |first: &Move, last: &Move| match (first.left, last.left) {
-        (None, None) => End::Came,
-        (Some(_), Some(cause)) => End::Left(cause),
-        (None, Some(EndCause::Quit | EndCause::Closed)) => End::CameAndWent,
+        (None, None) => MoveEnd::Came,
+        (Some(_), Some(cause)) => MoveEnd::Left(cause),
+        (None, Some(EndCause::Quit | EndCause::Closed)) => MoveEnd::CameAndWent,
         // The reason of a forced end is not folded away.
-        (None, Some(cause)) => End::Left(cause),
-        (Some(_), None) => End::WentAndCame,
+        (None, Some(cause)) => MoveEnd::Left(cause),
+        (Some(_), None) => MoveEnd::WentAndCame,
     };
     seen.into_iter().map(|(first, last)| (first.name.as_str(), end(first, last))).collect()
 }
 
-fn order(end: End) -> usize {
+fn order(end: MoveEnd) -> usize {
     match end {
-        End::Came => 0,
-        End::WentAndCame => 1,
-        End::Left(_) => 2,
-        End::CameAndWent => 3,
+        MoveEnd::Came => 0,
+        MoveEnd::WentAndCame => 1,
+        MoveEnd::Left(_) => 2,
+        MoveEnd::CameAndWent => 3,
     }
 }
 
-fn group(end: End, names: &[&str]) -> String {
+fn group(end: MoveEnd, names: &[&str]) -> String {
     let names = listed(names);
     match end {
-        End::Came => format!("→ {names} joined"),
-        End::Left(EndCause::Quit) => format!("← {names} left"),
-        End::Left(cause) => format!("← {names} left ({})", cause.word()),
-        End::CameAndWent => format!("↔ {names} came and went"),
-        End::WentAndCame => format!("↔ {names} left and came back"),
+        MoveEnd::Came => format!("→ {names} joined"),
+        MoveEnd::Left(EndCause::Quit) => format!("← {names} left"),
+        MoveEnd::Left(cause) => format!("← {names} left ({})", cause.word()),
+        MoveEnd::CameAndWent => format!("↔ {names} came and went"),
+        MoveEnd::WentAndCame => format!("↔ {names} left and came back"),
     }
 }
 

@@ -38,19 +38,20 @@ pub(super) fn page(text: &str) -> io::Result<()> {
 /// Returns an error without an editor, or if its file can't be read; the file is then left, and
 /// the error names it.
 pub(super) fn edit(text: &str) -> io::Result<Option<String>> {
-    let editor = Words::of_variables(&["VISUAL", "EDITOR"]).unwrap_or(Words::of(os::EDITOR));
+    let editor =
+        OutsideWords::of_variables(&["VISUAL", "EDITOR"]).unwrap_or(OutsideWords::of(os::EDITOR));
     edit_with(text, &place_for_text(), |file| editor.command().arg(file).status())
         .map_err(|e| editor.named(e))
 }
 
 /// A program and its first arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Words {
+struct OutsideWords {
     program: String,
     arguments: Vec<String>,
 }
 
-impl Words {
+impl OutsideWords {
     fn of(program: &str) -> Self {
         Self { program: program.to_owned(), arguments: Vec::new() }
     }
@@ -90,11 +91,11 @@ impl Words {
     }
 }
 
-fn run_pager(text: &str) -> io::Result<Words> {
-    if let Some(pager) = Words::of_variables(&["PAGER"]) {
+fn run_pager(text: &str) -> io::Result<OutsideWords> {
+    if let Some(pager) = OutsideWords::of_variables(&["PAGER"]) {
         return feed(&pager, text).map(|()| pager.clone()).map_err(|e| pager.named(e));
     }
-    for pager in os::PAGERS.iter().copied().map(Words::of) {
+    for pager in os::PAGERS.iter().copied().map(OutsideWords::of) {
         match feed(&pager, text) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             done => return done.map(|()| pager),
@@ -104,7 +105,7 @@ fn run_pager(text: &str) -> io::Result<Words> {
 }
 
 /// Runs a pager with a text on its standard input. The pager reads keys from the terminal itself.
-fn feed(pager: &Words, text: &str) -> io::Result<()> {
+fn feed(pager: &OutsideWords, text: &str) -> io::Result<()> {
     let mut command = pager.command();
     if pager.is_named("less") {
         // With the option to quit after a short text, the user would see nothing.
@@ -192,17 +193,21 @@ mod tests {
 
     #[test]
     fn command_line_is_split_and_a_file_is_one_word() {
-        let words = Words::parse("code --wait 'a b'").unwrap();
+        let words = OutsideWords::parse("code --wait 'a b'").unwrap();
         assert_eq!((words.program.as_str(), words.arguments.len()), ("code", 2));
         assert_eq!(words.arguments[1], "a b");
-        assert_eq!(Words::parse(""), None);
-        assert_eq!(Words::parse("vi 'open"), None);
+        assert_eq!(OutsideWords::parse(""), None);
+        assert_eq!(OutsideWords::parse("vi 'open"), None);
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("my editor");
         fs::write(&path, "").unwrap();
-        assert_eq!(Words::parse(path.to_str().unwrap()), Some(Words::of(path.to_str().unwrap())));
+        assert_eq!(
+            OutsideWords::parse(path.to_str().unwrap()),
+            Some(OutsideWords::of(path.to_str().unwrap()))
+        );
         assert!(
-            Words::of("/usr/bin/less").is_named("less") && !Words::of("lesser").is_named("less")
+            OutsideWords::of("/usr/bin/less").is_named("less")
+                && !OutsideWords::of("lesser").is_named("less")
         );
     }
 
@@ -251,8 +256,8 @@ mod tests {
 
     #[test]
     fn missing_program_is_named() {
-        let e = Words::of("no-such-editor").named(io::ErrorKind::NotFound.into());
+        let e = OutsideWords::of("no-such-editor").named(io::ErrorKind::NotFound.into());
         assert!(e.to_string().contains("no-such-editor"));
-        assert!(feed(&Words::of("no-such-pager-of-moot"), "text").is_err());
+        assert!(feed(&OutsideWords::of("no-such-pager-of-moot"), "text").is_err());
     }
 }

@@ -47,18 +47,18 @@ const FINISH: &str = "\x1b[?2026l\x1b]8;;\x1b\\\x1b[0m";
 
 /// The terminal while the screen has it; none: restored. Each write holds the lock, so that nothing
 /// follows the bytes that restore the terminal.
-static HELD: Mutex<Option<Held>> = Mutex::new(None);
+static HELD: Mutex<Option<HeldTerminal>> = Mutex::new(None);
 /// True once it was restored permanently.
 static IS_OVER: AtomicBool = AtomicBool::new(false);
 static HOOK: Once = Once::new();
 
 #[derive(Debug)]
-struct Held {
+struct HeldTerminal {
     out: os::TerminalOutput,
     mouse: bool,
 }
 
-fn held() -> MutexGuard<'static, Option<Held>> {
+fn held() -> MutexGuard<'static, Option<HeldTerminal>> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -277,7 +277,7 @@ fn take(mouse: bool) -> io::Result<()> {
     let bytes = taken(mouse)?;
     terminal::enable_raw_mode()?;
     let written = write_to(&mut out, &bytes);
-    *held = Some(Held { out, mouse });
+    *held = Some(HeldTerminal { out, mouse });
     if written.is_err() {
         give_back(&mut held);
     }
@@ -305,8 +305,8 @@ fn undone(mouse: bool) -> io::Result<Vec<u8>> {
 }
 
 /// Undoes [`take`], if it succeeded.
-fn give_back(held: &mut Option<Held>) {
-    let Some(Held { mut out, mouse }) = held.take() else { return };
+fn give_back(held: &mut Option<HeldTerminal>) {
+    let Some(HeldTerminal { mut out, mouse }) = held.take() else { return };
     let (done, is_done) = bounded::<()>(1);
     let write = move || {
         // A terminal that is gone needs nothing.

@@ -16,7 +16,7 @@ const SLICE_BYTES: usize = 128 * 1024;
 
 /// Backlogs of one user's streams, the largest first.
 #[derive(Default)]
-struct Holder {
+struct BacklogHolder {
     bytes: usize,
     backlogs: BinaryHeap<(usize, StreamId)>,
 }
@@ -32,7 +32,7 @@ impl Streams {
             return;
         }
         let mut held = 0;
-        let mut holders: BTreeMap<u32, Holder> = BTreeMap::new();
+        let mut holders: BTreeMap<u32, BacklogHolder> = BTreeMap::new();
         for stream in self.iter() {
             let bytes = stream.backlog.bytes();
             held += bytes;

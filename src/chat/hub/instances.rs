@@ -61,7 +61,7 @@ impl InstanceKey {
 
 /// Submits with consecutive counters that got consecutive sequence numbers in one stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Run {
+struct CounterRun {
     counter: u64,
     count: u64,
     stream: StreamId,
@@ -70,7 +70,7 @@ struct Run {
     stored: bool,
 }
 
-impl Run {
+impl CounterRun {
     fn end(&self) -> u64 {
         self.counter.saturating_add(self.count)
     }
@@ -78,7 +78,7 @@ impl Run {
 
 /// Place of an instance without a session on the record of its user.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct InstancePlace {
     at: LedgerPlace,
     /// Wall clock of its end, not before its last submit.
     at_us: i64,
@@ -98,18 +98,18 @@ struct Instance {
     /// An earlier boot stored something of it.
     is_restored: bool,
     /// By counter, without overlap.
-    runs: VecDeque<Run>,
+    runs: VecDeque<CounterRun>,
     /// Jobs that this boot saw it take as a worker, until its connection broke.
     jobs: BTreeSet<(StreamId, u64)>,
     /// While it has no session.
-    place: Option<Place>,
+    place: Option<InstancePlace>,
 }
 
 impl Instance {
     fn find(&self, counter: u64) -> Option<(StreamId, u64, bool)> {
         let after = self.runs.partition_point(|run| run.counter <= counter);
         let run = self.runs.get(after.checked_sub(1)?)?;
-        let found = |run: &Run| (run.stream, run.seq + (counter - run.counter), run.stored);
+        let found = |run: &CounterRun| (run.stream, run.seq + (counter - run.counter), run.stored);
         (counter < run.end()).then(|| found(run))
     }
 
@@ -118,7 +118,7 @@ impl Instance {
             && (persistent || counter > self.of_earlier_boot)
     }
 
-    fn add(&mut self, run: Run) {
+    fn add(&mut self, run: CounterRun) {
         let at = self.runs.partition_point(|other| other.counter < run.counter);
         match at.checked_sub(1).and_then(|before| self.runs.get_mut(before)) {
             Some(before)
@@ -153,7 +153,7 @@ impl Instance {
         self.runs[at].count = before;
         if after > 0 {
             let (counter, seq) = (counter + 1, run.seq + before + 1);
-            self.runs.insert(at + 1, Run { counter, count: after, seq, ..run });
+            self.runs.insert(at + 1, CounterRun { counter, count: after, seq, ..run });
         }
         if before == 0 {
             self.runs.remove(at);
@@ -234,7 +234,7 @@ impl Instances {
         known.is_restored = true;
         let at_us = known.place.map_or(wall_us, |place| place.at_us.max(wall_us));
         match stream {
-            Some(stream) => known.add(Run { counter, count, stream, seq, stored: true }),
+            Some(stream) => known.add(CounterRun { counter, count, stream, seq, stored: true }),
             None => known.forgotten = known.forgotten.max(counter.saturating_add(count) - 1),
         }
         self.end(key, at_us);
@@ -331,7 +331,7 @@ impl Instances {
             self.ended.take(place.at);
         }
         let at = self.ended.put(key.uid, key, 1 + instance.runs.len() + instance.jobs.len());
-        instance.place = Some(Place { at, at_us });
+        instance.place = Some(InstancePlace { at, at_us });
         while let Some(key) = self.ended.excess(ENDED_INSTANCE_RUNS_MAX).copied() {
             let dropped = self.known.remove(&key);
             let Some(place) = dropped.and_then(|instance| instance.place) else { return };
@@ -378,7 +378,7 @@ impl Instances {
         seq: u64,
     ) {
         if let Some(instance) = self.known.get_mut(&key) {
-            instance.add(Run { counter, count, stream, seq, stored });
+            instance.add(CounterRun { counter, count, stream, seq, stored });
         }
     }
 

@@ -32,7 +32,7 @@ use crate::{
 
 /// One queue of one room while it has workers.
 #[derive(Debug, Default)]
-struct Line {
+struct QueueLine {
     workers: usize,
     free: BTreeSet<(usize, u64, SessionId)>,
     /// Place of the first ready job that this queue has not looked at.
@@ -42,10 +42,10 @@ struct Line {
 }
 
 #[derive(Debug, Default)]
-struct Room {
+struct RoomJobs {
     /// Jobs that may be offered, by place. A later place means that the job became ready later.
     ready: BTreeMap<u64, u64>,
-    lines: BTreeMap<Queue, Line>,
+    lines: BTreeMap<Queue, QueueLine>,
     workers: BTreeMap<SessionId, Worker>,
 }
 
@@ -53,7 +53,7 @@ struct Room {
 #[derive(Debug)]
 pub(super) struct Board {
     jobs: BTreeMap<JobKey, Job>,
-    rooms: BTreeMap<StreamId, Room>,
+    rooms: BTreeMap<StreamId, RoomJobs>,
     loads: FxHashMap<AccountId, Load>,
     /// Jobs by the session that sent them.
     sent: BTreeSet<(SessionId, JobKey)>,
@@ -400,7 +400,7 @@ impl Board {
     }
 
     fn drop_empty(&mut self, tag: StreamId) {
-        let is_empty = |room: &Room| room.ready.is_empty() && room.workers.is_empty();
+        let is_empty = |room: &RoomJobs| room.ready.is_empty() && room.workers.is_empty();
         if self.rooms.get(&tag).is_some_and(is_empty) {
             self.rooms.remove(&tag);
         }
@@ -507,7 +507,7 @@ impl Board {
         let room = self.rooms.get(&tag);
         let has_both = room.and_then(|room| Some((room, room.lines.get(queue)?))).is_some_and(
             |(room, line)| {
-                let waits = |line: &Line| room.ready.range(line.next..).next().is_some();
+                let waits = |line: &QueueLine| room.ready.range(line.next..).next().is_some();
                 !line.free.is_empty() && (!line.returned.is_empty() || waits(line))
             },
         );

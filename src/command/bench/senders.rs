@@ -51,7 +51,7 @@ impl Senders {
             link.set_deadline(Some(context.deadline()));
             link.welcome()?;
             let answer_within = context.deadline().saturating_duration_since(Instant::now());
-            let mut sender = Sender::new(link, answer_within, number, stream, args.size);
+            let mut sender = BenchSender::new(link, answer_within, number, stream, args.size);
             let every = match args.rate {
                 BenchRate::Max => None,
                 BenchRate::PerSecond(rate) => {
@@ -108,7 +108,7 @@ impl Drop for Senders {
     }
 }
 
-struct Sender {
+struct BenchSender {
     link: Link,
     /// Time limit for an answer: a server that hangs must not keep this command forever.
     answer_within: Duration,
@@ -122,7 +122,7 @@ struct Sender {
     texts: Vec<u8>,
 }
 
-impl Sender {
+impl BenchSender {
     fn new(
         link: Link,
         answer_within: Duration,

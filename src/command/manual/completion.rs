@@ -97,7 +97,7 @@ fn answer(shell: &OsStr) -> io::Result<String> {
     let words: Vec<OsString> = env::args_os().skip_while(|arg| arg != "--").skip(1).collect();
     let index = env::var("_CLAP_COMPLETE_INDEX").ok().and_then(|index| index.parse().ok());
     let index = index.unwrap_or(words.len().saturating_sub(1)).min(words.len());
-    let mut offer = Offer::of(&words, index);
+    let mut offer = Suggestion::of(&words, index);
     // PowerShell has a meaning of its own for a word that begins with `@`.
     offer.user_sign = if completer.is("powershell") { "user:" } else { "@" };
     let asks_for_flags = words.get(index).is_some_and(|word| !word.is_empty());
@@ -113,7 +113,7 @@ fn answer(shell: &OsStr) -> io::Result<String> {
 
 /// Server whose names are offered, and form of a user's name.
 #[derive(Debug, Clone)]
-struct Offer {
+struct Suggestion {
     server: Option<String>,
     user_sign: &'static str,
     /// The word before the one that is completed.
@@ -130,7 +130,7 @@ struct Wanted {
     labels: bool,
 }
 
-impl Offer {
+impl Suggestion {
     /// The server that the line names before the word that is completed, else that of the
     /// environment.
     fn of(words: &[OsString], index: usize) -> Self {
@@ -308,7 +308,7 @@ fn commands() -> ArgValueCompleter {
 }
 
 /// The definitions with what completes each value, by its type: a new verb needs no line here.
-fn completing(command: Command, offer: &Offer, words: &str) -> Command {
+fn completing(command: Command, offer: &Suggestion, words: &str) -> Command {
     let names: Vec<String> = command.get_subcommands().map(|c| c.get_name().to_owned()).collect();
     let mut command = command;
     for name in names {

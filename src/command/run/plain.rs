@@ -6,7 +6,7 @@ const SEQUENCE_BYTES_MAX: usize = 64 * 1024;
 
 /// Position in an escape sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum State {
+enum PlainState {
     #[default]
     Text,
     /// Directly after ESC.
@@ -35,7 +35,7 @@ enum Parameter {
 /// Removes the escape sequences of one output.
 #[derive(Debug, Default)]
 pub(super) struct Plain {
-    state: State,
+    state: PlainState,
     /// Bytes of the sequence so far.
     bytes: usize,
     /// The line has text.
@@ -55,57 +55,67 @@ impl Plain {
     }
 
     fn push(&mut self, byte: u8, text: &mut Vec<u8>) {
-        self.bytes = if self.state == State::Text { 0 } else { self.bytes + 1 };
+        self.bytes = if self.state == PlainState::Text { 0 } else { self.bytes + 1 };
         if self.bytes > SEQUENCE_BYTES_MAX {
-            self.state = State::Text;
+            self.state = PlainState::Text;
         }
         self.state = match (self.state, byte) {
             // These end any sequence.
-            (_, 0x18 | 0x1a) => State::Text,
-            (State::Data, 0x1b) => State::DataEscape,
-            (State::DataEscape, b'\\') => State::Text,
-            (_, 0x1b) => State::Escape,
-            (State::Title, b'\n') => self.say(byte, text),
-            (State::Title | State::Data, 0x07) => State::Text,
-            (State::Title | State::Data, _) => self.state,
-            (State::Text, _) => self.say(byte, text),
+            (_, 0x18 | 0x1a) => PlainState::Text,
+            (PlainState::Data, 0x1b) => PlainState::DataEscape,
+            (PlainState::DataEscape, b'\\') => PlainState::Text,
+            (_, 0x1b) => PlainState::Escape,
+            (PlainState::Title, b'\n') => self.say(byte, text),
+            (PlainState::Title | PlainState::Data, 0x07) => PlainState::Text,
+            (PlainState::Title | PlainState::Data, _) => self.state,
+            (PlainState::Text, _) => self.say(byte, text),
             // Other control characters act as if there were no sequence around them.
             (state, 0x00..=0x1f) => {
                 self.say(byte, text);
                 state
             }
-            (State::Escape | State::DataEscape, b'[') => State::Control(Parameter::None),
-            (State::Escape | State::DataEscape, b']') => State::Title,
-            (State::Escape | State::DataEscape, b'P' | b'X' | b'^' | b'_') => State::Data,
-            (State::Escape | State::DataEscape | State::Designation, 0x20..=0x2f) => {
-                State::Designation
+            (PlainState::Escape | PlainState::DataEscape, b'[') => {
+                PlainState::Control(Parameter::None)
             }
-            (State::Escape | State::DataEscape | State::Designation, 0x30..=0x7e) => State::Text,
-            (State::Control(Parameter::None), b'0' | b'1') => State::Control(Parameter::First),
-            (State::Control(_), 0x20..=0x3f) => State::Control(Parameter::Other),
-            (State::Control(Parameter::None | Parameter::First), b'G' | b'`') => {
+            (PlainState::Escape | PlainState::DataEscape, b']') => PlainState::Title,
+            (PlainState::Escape | PlainState::DataEscape, b'P' | b'X' | b'^' | b'_') => {
+                PlainState::Data
+            }
+            (
+                PlainState::Escape | PlainState::DataEscape | PlainState::Designation,
+                0x20..=0x2f,
+            ) => PlainState::Designation,
+            (
+                PlainState::Escape | PlainState::DataEscape | PlainState::Designation,
+                0x30..=0x7e,
+            ) => PlainState::Text,
+            (PlainState::Control(Parameter::None), b'0' | b'1') => {
+                PlainState::Control(Parameter::First)
+            }
+            (PlainState::Control(_), 0x20..=0x3f) => PlainState::Control(Parameter::Other),
+            (PlainState::Control(Parameter::None | Parameter::First), b'G' | b'`') => {
                 self.say(b'\r', text)
             }
-            (State::Control(_), b'H' | b'f') if self.is_inside_line => self.say(b'\n', text),
-            (State::Control(_), 0x40..=0x7e) => State::Text,
+            (PlainState::Control(_), b'H' | b'f') if self.is_inside_line => self.say(b'\n', text),
+            (PlainState::Control(_), 0x40..=0x7e) => PlainState::Text,
             // Not a sequence.
             (_, _) => self.say(byte, text),
         };
     }
 
-    fn say(&mut self, byte: u8, text: &mut Vec<u8>) -> State {
+    fn say(&mut self, byte: u8, text: &mut Vec<u8>) -> PlainState {
         match byte {
             b'\n' => self.is_inside_line = false,
             b'\r' | b'\t' => {}
             0x08 => {
                 take_character(text);
-                return State::Text;
+                return PlainState::Text;
             }
-            0x00..=0x1f | 0x7f => return State::Text,
+            0x00..=0x1f | 0x7f => return PlainState::Text,
             _ => self.is_inside_line = true,
         }
         text.push(byte);
-        State::Text
+        PlainState::Text
     }
 }
 

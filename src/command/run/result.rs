@@ -31,12 +31,12 @@ static RESULT: LazyLock<Regex> = LazyLock::new(|| {
 pub(in crate::command) struct RunResult {
     /// Title of the run, as it is shown in the room.
     pub(in crate::command) title: String,
-    end: End,
+    end: RunEnd,
 }
 
 /// End of the command of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum End {
+enum RunEnd {
     /// The command ended; `code` and `signal` are both none if the system did not say how.
     Ended { code: Option<i32>, signal: Option<String>, timed_out: bool },
     /// The command could not be started, for this reason.
@@ -49,21 +49,21 @@ impl RunResult {
     /// Reads a text that is the result of a run, and nothing else.
     pub(in crate::command) fn parse(text: &str) -> Option<Self> {
         let found = RESULT.captures(text)?;
-        Some(Self { title: found["title"].to_owned(), end: End::of(&found)? })
+        Some(Self { title: found["title"].to_owned(), end: RunEnd::of(&found)? })
     }
 
     /// Returns the exit code of the run.
     pub(in crate::command) fn exit_code(&self) -> i32 {
         let exit = |exit: Exit| i32::from(exit.code());
         match &self.end {
-            End::Ended { timed_out: true, .. } => exit(Exit::TimedOut),
-            End::Ended { signal: Some(name), .. } => {
+            RunEnd::Ended { timed_out: true, .. } => exit(Exit::TimedOut),
+            RunEnd::Ended { signal: Some(name), .. } => {
                 signal_number(name).map_or_else(|| exit(Exit::OwnFault), |number| 128 + number)
             }
-            End::Ended { code: Some(code), .. } => *code,
-            End::NotStarted(SpawnError::NotFound) => exit(Exit::NotFound),
-            End::NotStarted(SpawnError::NotExecutable) => exit(Exit::NotExecutable),
-            End::Ended { .. } | End::NotStarted(SpawnError::NoProcess) | End::Lost => {
+            RunEnd::Ended { code: Some(code), .. } => *code,
+            RunEnd::NotStarted(SpawnError::NotFound) => exit(Exit::NotFound),
+            RunEnd::NotStarted(SpawnError::NotExecutable) => exit(Exit::NotExecutable),
+            RunEnd::Ended { .. } | RunEnd::NotStarted(SpawnError::NoProcess) | RunEnd::Lost => {
                 exit(Exit::OwnFault)
             }
         }
@@ -72,11 +72,11 @@ impl RunResult {
     /// Returns the value of the key `run` of a message.
     pub(in crate::command) fn json(&self) -> Value {
         let (state, code, signal, timed_out) = match &self.end {
-            End::Ended { code, signal, timed_out } => {
+            RunEnd::Ended { code, signal, timed_out } => {
                 ("ended", *code, signal.as_deref(), *timed_out)
             }
-            End::NotStarted(_) => ("not_started", None, None, false),
-            End::Lost => ("lost", None, None, false),
+            RunEnd::NotStarted(_) => ("not_started", None, None, false),
+            RunEnd::Lost => ("lost", None, None, false),
         };
         json!({
             "state": state,
@@ -88,7 +88,7 @@ impl RunResult {
     }
 }
 
-impl End {
+impl RunEnd {
     fn of(found: &Captures<'_>) -> Option<Self> {
         if found.name("lost").is_some() {
             return Some(Self::Lost);

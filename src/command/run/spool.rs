@@ -20,10 +20,10 @@ const TRY_AGAIN: Duration = Duration::from_millis(10);
 /// parts.
 #[derive(Debug)]
 pub(super) struct Spool {
-    first: Part,
+    first: SpoolPart,
     /// The part before the newest one.
-    older: Option<Part>,
-    newest: Option<Part>,
+    older: Option<SpoolPart>,
+    newest: Option<SpoolPart>,
     part_bytes_max: u64,
     /// Bytes of output between the beginning and the newest parts, which were dropped.
     left_out: u64,
@@ -35,7 +35,7 @@ pub(super) struct Spool {
 
 /// Pieces of output in a file.
 #[derive(Debug)]
-struct Part {
+struct SpoolPart {
     file: File,
     bytes: u64,
     /// Bytes without the headers.
@@ -60,7 +60,7 @@ impl SharedSpool {
     }
 }
 
-impl Part {
+impl SpoolPart {
     fn new() -> io::Result<Self> {
         Ok(Self { file: os::unnamed_file()?, bytes: 0, output_bytes: 0 })
     }
@@ -124,7 +124,7 @@ fn write_all(to: &mut File, mut bytes: &[u8]) -> io::Result<()> {
 
 impl Spool {
     fn new(part_bytes_max: u64) -> io::Result<Self> {
-        let first = Part::new()?;
+        let first = SpoolPart::new()?;
         Ok(Self {
             first,
             older: None,
@@ -157,9 +157,9 @@ impl Spool {
 
     /// Returns the part that has room for `bytes` bytes; the oldest part but the first gives its
     /// room.
-    fn part_for(&mut self, bytes: usize) -> io::Result<&mut Part> {
+    fn part_for(&mut self, bytes: usize) -> io::Result<&mut SpoolPart> {
         let piece = (HEADER_BYTES + bytes) as u64;
-        let has_room = |part: &Part| part.bytes + piece <= self.part_bytes_max;
+        let has_room = |part: &SpoolPart| part.bytes + piece <= self.part_bytes_max;
         if self.newest.is_none() && has_room(&self.first) {
             return Ok(&mut self.first);
         }
@@ -169,7 +169,7 @@ impl Spool {
                     self.left_out += older.output_bytes;
                     older.emptied()?
                 }
-                None => Part::new()?,
+                None => SpoolPart::new()?,
             };
             self.older = self.newest.replace(empty);
         }

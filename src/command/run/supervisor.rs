@@ -47,7 +47,7 @@ const NEWS_AHEAD: usize = 16;
 const WAKE_EVERY: Duration = Duration::from_millis(50);
 
 /// An output of the command, and the file that it is passed through to, if it is.
-type Passed = (OwnedPipe, Option<File>, Stream);
+type PassedOutput = (OwnedPipe, Option<File>, Stream);
 
 /// News that the main thread waits for.
 enum News {
@@ -248,7 +248,7 @@ impl Supervisor<'_> {
 
     /// Begins the command, and returns its outputs, each with the file that it is passed through
     /// to. It gets its three standard descriptors, and nothing of ours.
-    fn spawn(&mut self, places: Option<&Places>) -> io::Result<(Child, Vec<Passed>)> {
+    fn spawn(&mut self, places: Option<&Places>) -> io::Result<(Child, Vec<PassedOutput>)> {
         let mut command = Command::new(&self.args.command[0]);
         command.args(&self.args.command[1..]).env("MOOT_ROOM", self.args.target.to_string());
         if let Some(places) = places {
@@ -291,7 +291,7 @@ impl Supervisor<'_> {
     }
 
     /// Reads what the command writes.
-    fn attend(&mut self, child: Child, outputs: Vec<Passed>) -> Result<(), Failure> {
+    fn attend(&mut self, child: Child, outputs: Vec<PassedOutput>) -> Result<(), Failure> {
         self.child = Some(child);
         let begun = match os::POLLS_OUTPUTS {
             true => self.pump(outputs),
@@ -300,7 +300,7 @@ impl Supervisor<'_> {
         self.or_kill(begun, "can't read the command's output")
     }
 
-    fn pump(&mut self, outputs: Vec<Passed>) -> io::Result<()> {
+    fn pump(&mut self, outputs: Vec<PassedOutput>) -> io::Result<()> {
         let streams = outputs.iter().map(|(_, _, stream)| *stream).collect();
         let (outputs, waker) =
             Outputs::new(outputs.into_iter().map(|(source, to, _)| (source, to)))?;

@@ -36,7 +36,7 @@ pub(super) struct Talker {
 
 /// State of the session.
 #[derive(Debug, Default)]
-struct Standing {
+struct TalkState {
     /// Destination of the texts, while a session exists.
     address: Option<Target>,
     /// There was one.
@@ -54,7 +54,7 @@ struct Standing {
 impl Talker {
     /// Talks until everything is sent and acknowledged, or nothing more can be sent.
     pub(super) fn run(mut self, letters: &WakeReceiver<()>) {
-        let mut standing = Standing::default();
+        let mut standing = TalkState::default();
         let Some(mut member) = self.begin(&mut standing) else { return };
         // What others say there is not for us.
         member.tap(|_| {});
@@ -73,7 +73,7 @@ impl Talker {
 
     /// Connects, or starts a server as `join` does; if that fails, it is tried again for as long as
     /// the command runs.
-    fn begin(&mut self, standing: &mut Standing) -> Option<Member> {
+    fn begin(&mut self, standing: &mut TalkState) -> Option<Member> {
         self.shared.set_starting(true);
         let connected = self.context.connect_or_start();
         self.shared.set_starting(false);
@@ -112,7 +112,7 @@ impl Talker {
     }
 
     /// Says what is due, as far as it may; until when there is nothing more to be said.
-    fn say(&self, member: &mut Member, standing: &Standing) -> Option<Instant> {
+    fn say(&self, member: &mut Member, standing: &TalkState) -> Option<Instant> {
         let address = standing.address.as_ref().filter(|_| member.is_ready())?;
         let mut outbox = self.shared.lock();
         while member.unacked_bytes() < UNACKED_BYTES_MAX
@@ -132,7 +132,7 @@ impl Talker {
         None
     }
 
-    fn take_event(&self, member: &mut Member, standing: &mut Standing, event: Event) {
+    fn take_event(&self, member: &mut Member, standing: &mut TalkState, event: Event) {
         match event {
             // Where it was thrown out it says nothing more.
             Event::Ready { .. } if standing.is_silent => {}
@@ -179,7 +179,7 @@ impl Talker {
         }
     }
 
-    fn take_reply(&self, standing: &mut Standing, result: Result<Reply, Refusal>) {
+    fn take_reply(&self, standing: &mut TalkState, result: Result<Reply, Refusal>) {
         match (result, &self.target) {
             (Ok(Reply::Opened(_)), target @ Target::User { .. }) => {
                 standing.address = Some(target.clone());
@@ -194,7 +194,7 @@ impl Talker {
     }
 
     /// Returns true if there is nothing more to wait for.
-    fn is_done(&self, member: &mut Member, standing: &mut Standing) -> bool {
+    fn is_done(&self, member: &mut Member, standing: &mut TalkState) -> bool {
         if standing.is_silent {
             return true;
         }
@@ -215,7 +215,7 @@ impl Talker {
         !member.is_connected()
     }
 
-    fn fall_silent(&self, standing: &mut Standing, failure: &Failure) {
+    fn fall_silent(&self, standing: &mut TalkState, failure: &Failure) {
         if !standing.is_silent {
             let text =
                 format!("{}; further messages to {} are not sent", failure.text, self.target);
@@ -225,7 +225,7 @@ impl Talker {
         standing.address = None;
     }
 
-    fn tell_once(&self, standing: &mut Standing, refusal: Refusal) {
+    fn tell_once(&self, standing: &mut TalkState, refusal: Refusal) {
         if !standing.is_told && !standing.is_silent {
             self.warn(&refusal.into());
         }

