@@ -48,7 +48,7 @@ pub const SUBMIT_MESSAGES_MAX: usize = 1024;
 
 /// Sessions of the whole server; the presence table is sized for it.
 pub const SESSIONS_MAX: usize = 16_384;
-/// Sessions of one user id on a host's server.
+/// Sessions of one user id on a system server.
 pub const SESSIONS_PER_USER_MAX: usize = 2_048;
 /// Streams (rooms, conversations, announcements) one session may follow at a time.
 pub const STREAMS_PER_SESSION_MAX: usize = 256;
@@ -184,7 +184,7 @@ pub const PROBES_EVERY_MS: u64 = 20;
 /// Members of one room that are notified of joins and leaves; if more want that, none is (see
 /// `who`).
 pub const MEMBERSHIP_TOLD_MEMBERS_MAX: usize = 512;
-/// Those of one user on a host's server; in rooms with at most that many members, all are notified.
+/// Those of one user on a system server; in rooms with at most that many members, all are notified.
 pub const MEMBERSHIP_TOLD_PER_USER_MAX: usize = 128;
 /// Joins and leaves kept for members that are slow to take them.
 pub const MEMBERSHIP_KEPT_MAX: usize = 256;
@@ -238,13 +238,13 @@ pub const COMPETES_MS: u64 = 1_000;
 pub const COMMIT_MESSAGES_COMPETING_MAX: usize = 64;
 /// Minimum messages of each account in such a transaction.
 pub const COMMIT_MESSAGES_EACH_MIN: usize = 8;
-/// Messages a second of one user on a host's server.
+/// Messages a second of one user on a system server.
 pub const MESSAGES_PER_SECOND_PER_USER: u64 = 100_000;
-/// Bytes of messages a second of one user on a host's server.
+/// Bytes of messages a second of one user on a system server.
 pub const BYTES_PER_SECOND_PER_USER: u64 = 64 * 1024 * 1024;
-/// Bytes sent again a second to all sessions of one user on a host's server.
+/// Bytes sent again a second to all sessions of one user on a system server.
 pub const REPAIR_BYTES_PER_SECOND_PER_USER: u64 = 16 * 1024 * 1024;
-/// New connections a second of one user on a host's server.
+/// New connections a second of one user on a system server.
 pub const CONNECTIONS_PER_SECOND_PER_USER: u64 = 1_000;
 /// Users whose connections are counted; above, the counts of those with tokens left start over.
 pub const CONNECTING_USERS_MAX: usize = 4_096;
@@ -256,7 +256,7 @@ pub const ACCEPTS_PER_TURN_MAX: usize = 16;
 pub const USAGE_HALVES_MS: u64 = 10_000;
 /// Heaviest users that `status` names.
 pub const HEAVIEST_MAX: usize = 5;
-/// Bytes of the history that one user's texts may take on a host's server.
+/// Bytes of the history that one user's texts may take on a system server.
 pub const HISTORY_BYTES_PER_USER_MAX: u64 = 1024 * 1024 * 1024;
 
 // ---- submits ---------------------------------------------------------------------------------
@@ -365,7 +365,7 @@ pub const STATUS_OLD_MS_MAX: u64 = 250;
 pub const SEARCHES_MAX: usize = 2;
 /// Fetches of older messages for members that fell behind, at a time.
 pub const FETCHES_MAX: usize = 4;
-/// Such fetches of one user id on a host's server.
+/// Such fetches of one user id on a system server.
 pub const FETCHES_PER_USER_MAX: usize = 2;
 /// Time for which a repeated submit is recognised.
 pub const SUBMITS_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
@@ -432,7 +432,7 @@ pub const REQUEST_GROUPS_MAX: usize = 131_072;
 pub const REQUEST_GROUPS_PER_USER_MAX: usize = 16_384;
 /// Sessions that answer in one room.
 pub const ANSWERERS_PER_ROOM_MAX: usize = 1_024;
-/// Those of them that one user has on a host's server.
+/// Those of them that one user has on a system server.
 pub const ANSWERERS_PER_USER_MAX: usize = 256;
 /// Requests that one answerer works on at a time.
 pub const ANSWER_JOBS_MAX: usize = 256;

@@ -1,4 +1,4 @@
-//! Starting the user's own server in the background, and waiting until it is ready.
+//! Starting the user server in the background, and waiting until it is ready.
 
 use std::{
     ffi::OsString,

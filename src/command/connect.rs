@@ -47,7 +47,7 @@ impl Context {
         open(&places, wait).map_err(|e| self.no_connection(e, &places))
     }
 
-    /// A connection; the user's own server is started if there is none.
+    /// A connection; the user server is started if there is none.
     pub(super) fn connect_or_start(&mut self) -> Result<(Connection, Places), Failure> {
         let places = self.places()?;
         let wait = self.deadline().saturating_duration_since(Instant::now());
@@ -175,7 +175,7 @@ fn no_place(e: PlaceError) -> Failure {
     }
 }
 
-/// The way out for users whom the host's server does not serve.
+/// The way out for users whom the system server does not serve.
 pub(super) const OWN_INSTEAD: &str = "--server own uses your own server";
 
 /// Words for the place of a server that does not run.

@@ -245,7 +245,7 @@ struct Counts {
     announcements: u64,
 }
 
-/// Time that a prompt waits for a host's server.
+/// Time that a prompt waits for a system server.
 const BADGE_WITHIN: Duration = Duration::from_millis(100);
 
 fn counts(context: &Context) -> Result<Counts, Failure> {

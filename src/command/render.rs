@@ -339,7 +339,7 @@ pub(super) fn status(status: &Status) -> String {
             status.stored.index_disk_bytes.div_ceil(1024)
         );
     }
-    // On a user's own server there is only one.
+    // On a user server there is only one.
     for user in status.users.iter().filter(|_| status.users.len() > 1) {
         let slowed = match user.usage.slowed_ms {
             0 => String::new(),

@@ -43,9 +43,9 @@ pub struct Room {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
-    /// Users who may connect to a host's server: `@user`, `%group`; empty: every user.
+    /// Users who may connect to a system server: `@user`, `%group`; empty: every user.
     pub allow: Vec<String>,
-    /// Server of commands while the system server does not run: `never` use the user's own server,
+    /// Server of commands while the system server does not run: `never` use the user server,
     /// or use their `own`.
     pub fallback: String,
     /// Time without sessions after which the server ends; empty: never.
@@ -131,7 +131,7 @@ pub struct History {
     pub keep: String,
     /// Bytes of the database above which the oldest messages go; 0: no bound.
     pub bytes_max: u64,
-    /// Bytes of texts of one user of a host's server above which more are refused; 0: no bound.
+    /// Bytes of texts of one user of a system server above which more are refused; 0: no bound.
     pub user_bytes_max: u64,
 }
 
@@ -166,7 +166,7 @@ impl History {
 pub struct Limits {
     /// Sessions of the server.
     pub sessions: usize,
-    /// Sessions of one user (of one process on a user's own server).
+    /// Sessions of one user (of one process on a user server).
     pub sessions_per_user: usize,
     /// Rooms of the server.
     pub rooms: usize,
@@ -178,13 +178,13 @@ pub struct Limits {
     pub backlog_total_bytes: usize,
     /// Bytes taken from one user and not published yet.
     pub in_flight_bytes_per_user: usize,
-    /// Messages a second of one user of a host's server; 0: without end.
+    /// Messages a second of one user of a system server; 0: without end.
     pub messages_per_second_per_user: u64,
-    /// Bytes of messages a second of one user of a host's server; 0: without end.
+    /// Bytes of messages a second of one user of a system server; 0: without end.
     pub bytes_per_second_per_user: u64,
-    /// Bytes sent again a second to one user of a host's server; 0: without end.
+    /// Bytes sent again a second to one user of a system server; 0: without end.
     pub repair_bytes_per_second_per_user: u64,
-    /// New connections a second of one user of a host's server; 0: without end.
+    /// New connections a second of one user of a system server; 0: without end.
     pub connections_per_second_per_user: u64,
 }
 

@@ -5,9 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Reserved name of the user's own server.
+/// Reserved name of the user server.
 pub(super) const OWN: &str = "own";
-/// Reserved name of the host's server.
+/// Reserved name of the system server.
 pub(super) const HOST: &str = "host";
 
 /// The directories of one server.
@@ -17,7 +17,7 @@ pub struct Places {
     pub runtime: PathBuf,
     /// Lock, log and history.
     pub state: PathBuf,
-    /// It is the host's server, not a user's own.
+    /// It is the system server, not a user's own.
     pub host: bool,
 }
 
@@ -38,7 +38,7 @@ impl Places {
     /// (`MOOT_SERVER`).
     #[must_use]
     pub fn directory(&self) -> &Path {
-        // Where the lock is, it is said where everything else is; a host's server is known by its
+        // Where the lock is, it is said where everything else is; a system server is known by its
         // socket.
         if self.host { &self.runtime } else { &self.state }
     }

@@ -175,7 +175,7 @@ pub fn living_server(places: &Places) -> Option<u32> {
     (header.start != 0 && lives).then_some(pid)
 }
 
-/// Returns the unread counts of a name of this user's own server; none if the table lacks them.
+/// Returns the unread counts of a name of this user server; none if the table lacks them.
 #[must_use]
 pub fn badge(places: &Places, label: Option<&Label>) -> Option<Badge> {
     let owner = os::safe_owner_of(&places.runtime).ok()?;

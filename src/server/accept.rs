@@ -152,7 +152,7 @@ fn turn_away(socket: &Accepted, why: &str) {
     socket.say_at_once(&bytes);
 }
 
-/// Returns the rights of a user on a host's server, and whether it lets them in. Asked again as
+/// Returns the rights of a user on a system server, and whether it lets them in. Asked again as
 /// sessions come, since people come and go in groups; of many that come at once only for the first.
 pub(super) async fn standing(core: &Core, uid: u32, user: &UserName) -> Standing {
     let settings = core.settings();

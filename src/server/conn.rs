@@ -84,7 +84,7 @@ pub(super) enum Place {
     Called,
 }
 
-/// Account of a connection: a user id on a host's server, else a process by its start time.
+/// Account of a connection: a user id on a system server, else a process by its start time.
 pub(super) type AccountKey = (u32, u32, u64);
 
 /// One connection and its state.
@@ -93,7 +93,7 @@ pub(super) struct Conn {
     pub(super) account: AccountKey,
     pub(super) socket: RefCell<Accepted>,
     pub(super) peer: Peer,
-    /// A host's server may let in some users only.
+    /// A system server may let in some users only.
     pub(super) standing: Standing,
     pub(super) output: RefCell<Output>,
     pub(super) waker: RefCell<Waker>,

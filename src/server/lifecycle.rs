@@ -274,7 +274,7 @@ fn rules(settings: &Settings, system: bool, run: BootId, broadcast: bool) -> Hub
         backlog_bytes_max: limits.backlog_bytes,
         backlog_total_bytes_max: limits.backlog_total_bytes,
         in_flight_bytes_per_user_max: limits.in_flight_bytes_per_user,
-        // On a user's own server there is only one user.
+        // On a user server there is only one user.
         rates: if system {
             Rates {
                 messages: limits.messages_per_second_per_user,

@@ -247,7 +247,7 @@ impl Core {
     }
 }
 
-/// Keeps the badges of a user's own server: counted on another thread, seldom enough to cost
+/// Keeps the badges of a user server: counted on another thread, seldom enough to cost
 /// little.
 pub(super) async fn badges(core: Rc<Core>) {
     let uid = os::own_uid();

@@ -24,7 +24,7 @@ pub(super) struct UserTurns {
 type Turns = RefCell<HashMap<u32, Arc<Semaphore>>>;
 
 impl UserTurns {
-    /// Creates the turns of a user's own server, or of a system server.
+    /// Creates the turns of a user server, or of a system server.
     pub(super) fn new(is_system: bool) -> Self {
         Self {
             is_system,

@@ -80,7 +80,7 @@ fn gone_after(world: &World, pid: u32) -> Duration {
 #[test]
 fn everyone_who_survives_sees_the_one_order_of_each_room() {
     let world = World::new();
-    // Members of both users: a host's server where there are two.
+    // Members of both users: a system server where there are two.
     let _server = if is_root() { world.serve_with(&["--system"]) } else { world.serve() };
     let mut members: Vec<_> = (0..40).map(|number| Member::start(&world, number)).collect();
     assert_eq!(world.who(&[]).0.len(), 40);

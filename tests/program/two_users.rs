@@ -1,4 +1,4 @@
-//! A host's server: several users, rightly named, apart where they should be.
+//! A system server: several users, rightly named, apart where they should be.
 
 use super::world::{OTHER_UID, Process, THIRD_UID, World, eventually, is_root, user_name};
 

@@ -61,7 +61,7 @@ pub(super) fn heaviest(held: impl Iterator<Item = (u32, usize)>) -> Option<u32> 
     by_holder.into_iter().max_by_key(|(_, amount)| *amount).map(|(holder, _)| holder)
 }
 
-/// Account of a session: a user id on a host's server, a process on a user's own.
+/// Account of a session: a user id on a system server, a process on a user's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum AccountId {
     User(u32),

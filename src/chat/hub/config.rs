@@ -72,7 +72,7 @@ pub struct HubConfig {
 }
 
 impl HubConfig {
-    /// The defaults of `limits`, for a user's own server.
+    /// The defaults of `limits`, for a user server.
     #[must_use]
     pub fn new(run: BootId, owner_uid: u32, batch_header: fn(usize) -> [u8; 8]) -> Self {
         let random = RandomState::new();

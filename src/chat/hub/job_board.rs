@@ -124,12 +124,12 @@ impl Board {
         self.rooms.get(&tag).map_or(0, |room| room.workers.len())
     }
 
-    /// Jobs that an account may have. On a host's server all accounts share them.
+    /// Jobs that an account may have. On a system server all accounts share them.
     pub(super) fn share_of(&self, account: AccountId) -> usize {
         self.share(account, REQUESTS_MAX.saturating_sub(self.jobs.len()), self.load(account).jobs)
     }
 
-    /// States that an account's jobs may have beside those that they have. On a host's server all
+    /// States that an account's jobs may have beside those that they have. On a system server all
     /// accounts share them.
     pub(super) fn states_left(&self, account: AccountId) -> usize {
         let own = self.load(account).states;

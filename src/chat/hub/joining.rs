@@ -229,7 +229,7 @@ impl Hub {
     /// Notifies the members of a room of a new one.
     fn welcome(&mut self, id: SessionId, tag: StreamId, membership: bool) {
         let Some(key) = self.sessions[&id].sub_key(tag) else { return };
-        // On a host's server the number of those notified of each other is limited, so that all of
+        // On a system server the number of those notified of each other is limited, so that all of
         // them are.
         let may_watch = !self.rules.host || self.stream(tag).may_watch(self.sessions[&id].account);
         let stream = self.stream_mut(tag);

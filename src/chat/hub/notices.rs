@@ -379,7 +379,7 @@ impl Hub {
     /// often it changed.
     pub(super) fn keep_urgent_notices(&mut self) {
         for (uid, record) in self.announcements.take_urgent() {
-            // On a user's own server the user waits for no other one.
+            // On a user server the user waits for no other one.
             if self.rules.host {
                 self.accounts.add_records(AccountId::User(uid), record.weight());
             }

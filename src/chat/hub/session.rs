@@ -58,7 +58,7 @@ impl Hub {
                 format!("the server is full ({}); try again later", counted(max as u64, "session"));
             return Err(Refusal::new(RefusalCode::Failed, text));
         }
-        // On a host's server one user's share shrinks as others have theirs, and leaves room for
+        // On a system server one user's share shrinks as others have theirs, and leaves room for
         // one more.
         let mut most = self.rules.sessions_per_user_max;
         if self.rules.host {

@@ -77,7 +77,7 @@ pub(super) struct Thing {
     pub(super) what: &'static str,
     pub(super) path: PathBuf,
     pub(super) look: Look,
-    /// A host's server shows it to every user.
+    /// A system server shows it to every user.
     pub(super) shared: bool,
 }
 

@@ -353,7 +353,7 @@ fn wanted(arg: &Arg) -> Option<Wanted> {
     Some(Wanted { rooms, users, labels })
 }
 
-/// Names of the user's own servers, and directories once there is a `/`.
+/// Names of the user servers, and directories once there is a `/`.
 fn servers(begun: &OsStr) -> Vec<CompletionCandidate> {
     let text = begun.to_string_lossy();
     if os::is_directory(&text) {

@@ -51,11 +51,11 @@ pub struct Env {
     pub home: Option<PathBuf>,
     /// The user id that asks.
     pub uid: u32,
-    /// Runtime and state directory of the host's server.
+    /// Runtime and state directory of the system server.
     pub host: (PathBuf, PathBuf),
-    /// Configuration of the host's server.
+    /// Configuration of the system server.
     pub host_config: PathBuf,
-    /// Returns true if that configuration has commands use the user's own server while the host's
+    /// Returns true if that configuration has commands use the user server while the host's
     /// does not run.
     pub falls_back: fn(&Path) -> bool,
 }
@@ -114,7 +114,7 @@ impl Env {
     }
 }
 
-/// The places of the server that a command means: the choice (`--server`), else the host's server
+/// The places of the server that a command means: the choice (`--server`), else the system server
 /// if this host has one, else the user's own. A server that runs says itself where its socket is.
 ///
 /// # Errors
@@ -156,7 +156,7 @@ fn is_same_owner(runtime: &Path, state: &Path) -> bool {
     matches!((owner(runtime), owner(state)), (Ok(a), Ok(b)) if a == b)
 }
 
-/// Returns true if a directory is that of the host's server, which keeps its history elsewhere.
+/// Returns true if a directory is that of the system server, which keeps its history elsewhere.
 fn is_host_directory(dir: &Path, env: &Env) -> bool {
     dir == env.host.0 && host_server_is_meant(env) && fs::metadata(dir.join("lock")).is_err()
 }
@@ -223,7 +223,7 @@ fn check_length(places: &Places) -> Result<(), PlaceError> {
     Ok(())
 }
 
-/// Returns the path of the configuration of a host's server, or of the user's own.
+/// Returns the path of the configuration of a system server, or of the user's own.
 #[must_use]
 pub fn config_path(system: bool) -> PathBuf {
     if system {

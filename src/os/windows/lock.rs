@@ -95,7 +95,7 @@ pub fn query(path: &Path) -> io::Result<LockState> {
     let mut file = match OpenOptions::new().read(true).open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(LockState::Absent),
-        // A host's server's: whether its pipe is there says as much.
+        // A system server's: whether its pipe is there says as much.
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
             return Ok(match is_listened_to(&path.with_file_name("socket"))? {
                 true => LockState::Held(None),

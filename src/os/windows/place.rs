@@ -62,7 +62,7 @@ impl Env {
     }
 }
 
-/// The places of the server that a command means: the choice (`--server`), else the host's server
+/// The places of the server that a command means: the choice (`--server`), else the system server
 /// if there is one, else the user's own.
 ///
 /// # Errors
@@ -78,7 +78,7 @@ pub fn resolve(choice: Option<&str>, env: &Env) -> Result<Places, PlaceError> {
         return Ok(places);
     }
     let places = resolve_own(choice, env, false)?;
-    // Named by its directory, the host's server is the host's server.
+    // Named by its directory, the system server is the host's server.
     match env.host() {
         Ok(host) if host.runtime == places.runtime && host_server_is_meant(&host) => Ok(host),
         Ok(_) | Err(_) => Ok(places),
@@ -91,7 +91,7 @@ pub fn located(places: &Places) -> Places {
     places.clone()
 }
 
-/// Returns true if a host's server counts as there: its directory is the system's or the
+/// Returns true if a system server counts as there: its directory is the system's or the
 /// administrators' (any user may make directories beside it) and its file was written since the
 /// host started, living or dead: a dead one is reported, not passed over.
 fn host_server_is_meant(places: &Places) -> bool {
@@ -128,7 +128,7 @@ pub fn resolve_own(choice: Option<&str>, env: &Env, system: bool) -> Result<Plac
     }
 }
 
-/// Returns the path of the configuration of a host's server, or of the user's own.
+/// Returns the path of the configuration of a system server, or of the user's own.
 #[must_use]
 pub fn config_path(system: bool) -> PathBuf {
     let base = env::var_os(if system { "ProgramData" } else { "APPDATA" });

@@ -39,7 +39,7 @@ pub(super) const SYSTEM: &str = "S-1-5-18";
 /// The group of administrators: what they make may belong to it.
 const ADMINISTRATORS: &str = "S-1-5-32-544";
 
-/// Returns true if a host's server may belong to this owner.
+/// Returns true if a system server may belong to this owner.
 pub(super) fn is_of_host(owner: &str) -> bool {
     [SYSTEM, ADMINISTRATORS].contains(&owner)
 }
@@ -366,7 +366,7 @@ impl Descriptor {
     }
 }
 
-/// Returns the owner of new things: this user; for a host's server the administrators, whom other
+/// Returns the owner of new things: this user; for a system server the administrators, whom other
 /// users can't name. It is named outright, since things that an administrator makes would else
 /// belong to one or the other.
 pub(super) fn owner(of_host: bool) -> io::Result<String> {

@@ -77,7 +77,7 @@ fn open_all(world: &World, uid: u32, most: usize) -> (Vec<UnixStream>, String) {
     }
 }
 
-/// A host's server that may have so many descriptors.
+/// A system server that may have so many descriptors.
 fn serve_within(world: &World, descriptors: u32, more: &str) -> Process {
     let config = world.path("moot.toml");
     let serve = format!(
