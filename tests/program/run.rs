@@ -880,7 +880,7 @@ mod posix {
     fn signal_ends_a_chronic_run_whose_output_has_no_reader() {
         let world = World::new();
         let _server = world.serve();
-        let script = "head -c 1000000 /dev/zero; echo end >&2; exit 3";
+        let script = "head -c 200000 /dev/zero; echo end >&2; exit 3";
         let mut run = world.run_command(&["dev", "--chronic"], &sh(script)).spawn().unwrap();
         world.hears("dev", "job: failed with exit code 3");
         let mut some = [0; 1000];
