@@ -18,7 +18,7 @@ use crate::{
 
 /// The forms of a time, for help and manual pages.
 pub(super) const FORMS: &[(&str, &str)] = &[
-    ("18:00, 18:00:30", "local time: the last one for --since and --until, today for --at"),
+    ("18:00, 18:00:30", "local time: most recent for --since and --until, today for --at"),
     ("2026-12-24", "start of that day, local time"),
     ("2026-12-24 18:00", "local time; also 2026-12-24T18:00:30.5"),
     ("today, yesterday 18:00", "day by name, alone or with a time; also tomorrow, now"),

@@ -238,7 +238,7 @@ impl Action {
             Self::NextUnread => ("next-unread", &["alt-a"], "next unread room, mentions first"),
             Self::PreviousUnread => ("previous-unread", &["alt-A"], "previous unread room"),
             Self::Switch => ("switch", &["alt-g", "f2"], "find a room or user by name"),
-            Self::Search => ("search", &["ctrl-r"], "search in this room; then, older match"),
+            Self::Search => ("search", &["ctrl-r"], "search in this room; again: older match"),
             Self::SearchNewer => ("search-newer", &["ctrl-s"], "newer match of a search"),
             Self::JumpUnread => ("jump-unread", &["alt-u"], "first unread message"),
             Self::MarkRead => ("mark-read", &["alt-r"], "mark this room as read"),

@@ -1031,8 +1031,8 @@ impl World {
     }
 
     fn settle(&mut self) {
-        // Repairs of what was lost before may be throttled.
-        let within_us = HEALED_WITHIN_US * if self.rules.rates.repair_bytes > 0 { 10 } else { 1 };
+        // Repairs may be throttled: one read of this store, up to 600 kB, leaves a debt of 30 s.
+        let within_us = HEALED_WITHIN_US * if self.rules.rates.repair_bytes > 0 { 20 } else { 1 };
         let (mut deadline_us, mut before) = (self.now_us + within_us, u64::MAX);
         // Small limits make senders wait for each other: there each step has that time.
         let rules = &self.rules;

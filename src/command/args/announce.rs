@@ -41,10 +41,10 @@ pub(in crate::command) struct AnnounceArgs {
     /// Ask members to acknowledge the announcement (`moot notices ack`)
     #[arg(long)]
     pub(in crate::command) ack: bool,
-    /// Wait until processes have the announcement (reached), or people acknowledged it (acked)
+    /// Wait until sessions have the announcement (reached), or people acknowledge it (acked)
     #[arg(long, value_enum, default_value = "reached")]
     pub(in crate::command) wait: WaitArg,
-    /// Exit with code 6 if no member is present, or if fewer than N (or all) sessions were reached
+    /// Exit with code 6 if no member is present, or fewer than N sessions (or not all) are reached
     /// (with --wait acked: acknowledged)
     #[arg(long, value_name = "N|all")]
     pub(in crate::command) require: Option<Require>,
@@ -72,7 +72,7 @@ pub(in crate::command) enum NoticeVerb {
         #[arg(required = true, value_name = "ID")]
         ids: Vec<AnnouncementId>,
     },
-    /// Cancel an announcement (yours; operators: any)
+    /// Cancel your announcement (operators: any)
     Cancel {
         /// Id of the announcement, such as !3
         id: AnnouncementId,

@@ -33,11 +33,11 @@ pub(in crate::command) struct AskArgs {
 
 #[derive(Debug, Args)]
 pub(in crate::command) struct AnswerArgs {
-    /// Room whose jobs to run
+    /// Room to take jobs from
     pub(in crate::command) room: RoomName,
     #[command(flatten)]
     pub(in crate::command) exec: ExecArgs,
-    /// Join queue NAME; one of its workers gets each job
+    /// Join queue NAME; each job goes to one worker
     #[arg(long, value_name = "NAME", value_parser = str::parse::<Label>)]
     pub(in crate::command) queue: Option<Label>,
     /// Exit after N jobs
@@ -59,7 +59,7 @@ pub(in crate::command) struct WaitArgs {
     /// Wait for a message whose text matches REGEX
     #[arg(long = "match", value_name = "REGEX")]
     pub(in crate::command) matches: Option<Regex>,
-    /// Wait for the result of the `run` with TITLE of your user (or of --from @USER), and exit with
+    /// Wait for the result of your `run` with TITLE (or that of --from @USER), and exit with
     /// its code
     #[arg(
         long,

@@ -39,7 +39,7 @@ pub(in crate::command) struct Cli {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub(in crate::command) struct Global {
-    /// Use server NAME (own, host or another name), or the one in directory DIR (with a /)
+    /// Use server NAME (own, host or another), or the one in DIR (if it contains a /)
     #[arg(
         long = "server",
         global = true,
@@ -131,11 +131,11 @@ pub(in crate::command) enum Verb {
     Ask(AskArgs),
     /// Run a program for each job in a room, and reply with its output
     Answer(AnswerArgs),
-    /// Run a command with its output in a room
+    /// Run a command, posting output to a room
     Run(RunArgs),
     /// Print earlier messages of a room or conversation
     History(HistoryArgs),
-    /// Search messages in any script, also by part of a word
+    /// Search messages in any language, even by partial word
     Search(SearchArgs),
     /// Print unread messages and mark them as read
     Read(ReadArgs),
@@ -150,7 +150,7 @@ pub(in crate::command) enum Verb {
     },
     /// List members (from shared memory, even if the server is stopped or dead)
     Who(WhoArgs),
-    /// List rooms with members, unread messages and topic
+    /// List rooms: members, unread messages and topic
     Rooms,
     /// Create, describe, moderate, leave or delete a room
     Room {
@@ -159,15 +159,15 @@ pub(in crate::command) enum Verb {
     },
     /// Show all your sessions as away
     Away(Words),
-    /// Show your sessions as present again
+    /// Show all your sessions as present
     Back,
-    /// End a user's sessions (yours; operators: any)
+    /// End your sessions (operators: any user's)
     Kick {
         /// User whose sessions to end: @USER or @USER/LABEL
         #[arg(value_name = "@USER")]
         who: Somebody,
     },
-    /// End one session (yours; operators: any)
+    /// End a session of yours (operators: any)
     Drop {
         /// Number of the session, as in `who --json`
         #[arg(value_parser = session_number)]
@@ -185,11 +185,11 @@ pub(in crate::command) enum Verb {
     Stop,
     /// Copy the history to a file, even while the server runs
     Backup(BackupArgs),
-    /// Replace the history with a backup, while no server runs
+    /// Replace the history with a backup (no server may run)
     Restore(RestoreArgs),
     /// Print messages as JSON, one object per line
     Export(ExportArgs),
-    /// Write a script with which a shell completes commands, rooms and members
+    /// Print a shell script that completes commands, rooms and members
     Completions(CompletionsArgs),
     /// Write manual pages
     Man(ManArgs),

@@ -26,7 +26,7 @@ pub(in crate::command) struct ExecArgs {
     /// Arguments of CMD, as [`gather`] writes them
     #[arg(long = "exec-arg", hide = true, allow_hyphen_values = true)]
     exec_args: Vec<OsString>,
-    /// Run up to N at once; with 1, in the order of the messages
+    /// Run up to N programs at once; with 1, in message order
     #[arg(
         long,
         value_name = "N",

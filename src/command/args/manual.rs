@@ -36,7 +36,7 @@ impl ShellArg {
 
 #[derive(Debug, Args)]
 pub(in crate::command) struct ManArgs {
-    /// Command whose page to print (send, room create …), moot.toml or keys; by default, moot
+    /// Page to print: a command (send, room create …), moot.toml or keys; by default, moot
     #[arg(value_name = "COMMAND", conflicts_with = "dir")]
     pub(in crate::command) command: Vec<String>,
     /// Write all pages into DIR; if its name is man1, other sections go to man5 and man7 beside it

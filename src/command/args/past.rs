@@ -50,7 +50,7 @@ pub(in crate::command) struct SearchArgs {
 
 #[derive(Debug, Args)]
 pub(in crate::command) struct ReadArgs {
-    /// Rooms and users to read (ROOM or @USER); without one, all followed rooms and conversations
+    /// Rooms and conversations to read: ROOM or @USER; by default, all that you follow
     #[arg(value_name = "TARGET")]
     pub(in crate::command) targets: Vec<Target>,
     /// Leave the messages unread

@@ -42,7 +42,7 @@ pub(in crate::command) enum RoomVerb {
     },
     /// Invite a user (grants access to a private room)
     Invite(RoomUser),
-    /// Remove a user's sessions from a room (private room: and the invitation)
+    /// Remove a user's sessions from a room (if private, the invitation too)
     Kick {
         /// Name of the room
         room: RoomName,
@@ -52,7 +52,7 @@ pub(in crate::command) enum RoomVerb {
     },
     /// Ban a user from a room
     Ban(RoomUser),
-    /// Lift the ban of a user from a room
+    /// Lift a user's ban from a room
     Unban(RoomUser),
     /// Mute a user in a room
     Mute(RoomUser),

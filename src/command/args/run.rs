@@ -14,11 +14,11 @@ pub(in crate::command) struct RunArgs {
     /// Send only the last N lines of the output, when the command ends
     #[arg(long, value_name = "N")]
     pub(in crate::command) tail: Option<u64>,
-    /// Send nothing unless the command fails; then the end of its output (20 lines, or --tail) and
+    /// Send nothing unless the command fails; then send its last output lines (20, or --tail) and
     /// the result
     #[arg(long)]
     pub(in crate::command) on_fail: bool,
-    /// Print the command's output only if it fails, when it ends (up to 96 MiB); the room is not
+    /// Print the output (up to 96 MiB) at the end, only if the command fails; the room is not
     /// affected
     #[arg(long)]
     pub(in crate::command) chronic: bool,
@@ -26,7 +26,7 @@ pub(in crate::command) struct RunArgs {
     /// plain text
     #[arg(long)]
     pub(in crate::command) pty: bool,
-    /// Call the command TITLE in the room, instead of its command line
+    /// Show TITLE in the room instead of the command line
     #[arg(long, value_name = "TITLE", value_parser = title)]
     pub(in crate::command) title: Option<String>,
     /// Have the server send TEXT to the room if moot itself is killed

@@ -6,7 +6,7 @@ use super::values::{Dur, OnOff};
 
 #[derive(Debug, Args)]
 pub(in crate::command) struct StatusArgs {
-    /// Print again every second until Ctrl-C, also while no server runs
+    /// Print again every second until Ctrl-C, even while no server runs
     #[arg(long)]
     pub(in crate::command) watch: bool,
     /// Print metrics for Prometheus (textfile collector, exporter)

@@ -35,7 +35,7 @@ pub(in crate::command) struct JoinArgs {
     /// Show this session as KIND; by default person on a terminal, else script
     #[arg(long, value_enum)]
     pub(in crate::command) kind: Option<KindArg>,
-    /// Read settings of the screen from FILE, not from screen.toml in the configuration directory
+    /// Read screen settings from FILE, not from screen.toml in the configuration directory
     #[arg(long, value_name = "FILE")]
     pub(in crate::command) settings: Option<PathBuf>,
 }
@@ -65,7 +65,7 @@ pub(in crate::command) struct ListenArgs {
     /// Targets to listen to: ROOM, @USER, or @ for messages to you
     #[arg(required_unless_present = "announcements", value_name = "TARGET")]
     pub(in crate::command) targets: Vec<ListenTarget>,
-    /// Print only announcements: those to all members, and those to the named rooms
+    /// Print only announcements (to all members, and to the named rooms)
     #[arg(long, conflicts_with_all = ["mentions", "last", "since"])]
     pub(in crate::command) announcements: bool,
     /// Print only announcements of LEVEL and above
@@ -74,13 +74,13 @@ pub(in crate::command) struct ListenArgs {
     /// Exit after N messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(in crate::command) count: Option<u64>,
-    /// Exit after DUR without a message: with code 0 if any came, else 1
+    /// Exit after DUR with no message: code 0 if any came before, else 1
     #[arg(long, value_name = "DUR")]
     pub(in crate::command) idle: Option<Dur>,
     /// Print the last N messages first
     #[arg(long, value_name = "N")]
     pub(in crate::command) last: Option<u64>,
-    /// Print messages since TIME, or after message ID, first
+    /// First print messages since TIME, or after message ID
     #[arg(long, value_name = "TIME|ID", conflicts_with = "last")]
     pub(in crate::command) since: Option<When>,
     /// Print only messages that mention you or are sent to you
@@ -103,7 +103,7 @@ pub(in crate::command) struct ListenArgs {
     pub(in crate::command) raw: bool,
     #[command(flatten)]
     pub(in crate::command) exec: ExecArgs,
-    /// Exit with code 1 when the program of --exec fails
+    /// Exit with code 1 when the --exec program fails
     #[arg(long, requires = "exec")]
     pub(in crate::command) fail_fast: bool,
     /// Exit with code 3 when the server ends

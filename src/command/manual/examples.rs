@@ -241,7 +241,7 @@ const REMARKS: &[(&str, &str)] = &[
          a saved draft per room. F1 shows its keys and commands; Ctrl-D or /quit leaves. Its \
          settings are in screen.toml in the configuration directory; config/screen.toml of the \
          source lists all of them with their defaults. With --plain or --json, without a terminal \
-         and on a dumb one it uses line mode: each line of standard input is sent as a message, \
+         or on a dumb one, it uses line mode: each line of standard input is sent as a message, \
          except commands; /help lists them. An unknown command is never sent by mistake; //text \
          sends /text.",
     ),
@@ -252,7 +252,7 @@ const REMARKS: &[(&str, &str)] = &[
     ),
     (
         "listen",
-        "CMD is one word that is split at spaces ('prog -x \"a b\"'). If the target comes before \
+        "CMD is one argument, split at spaces ('prog -x \"a b\"'). If the target comes before \
          --exec, the words after the program are its arguments, up to the next option of moot; \
          after `--` all of them are. The program gets MOOT_TYPE, MOOT_ID, MOOT_ROOM or MOOT_WITH, \
          MOOT_SEQ, MOOT_TS, MOOT_FROM, MOOT_USER, MOOT_LABEL, MOOT_UID, MOOT_PID, MOOT_SESSION, \
@@ -261,7 +261,7 @@ const REMARKS: &[(&str, &str)] = &[
     (
         "answer",
         "CMD is written as for `listen`, and gets the same environment, and also MOOT_QUEUE and \
-         MOOT_ATTEMPT: the number of claims of the job, this one included. Each user who may send \
+         MOOT_ATTEMPT: how often the job was claimed, including now. Any user who may send \
          messages to a room may answer there.",
     ),
     (
@@ -311,7 +311,7 @@ pub(super) const RUN_EXIT_CODES: &[(u8, &str)] = &[
     (125, "moot failed; the command was not executed"),
     (126, "the command can't be executed"),
     (127, "the command does not exist"),
-    (128, "with the number of a signal added: the signal ended the command"),
+    (128, "plus the number of a signal: that signal ended the command"),
 ];
 
 /// Returns the examples of a command, by its words (`room create`); none of an unknown one.

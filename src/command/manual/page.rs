@@ -34,7 +34,7 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("MOOT_SERVER", "Server to use, like --server: a name, or a directory if it has a slash."),
     ("MOOT_AS", "Label to use, like --as."),
     ("NO_COLOR", "Disables colors if not empty."),
-    ("PAGER, VISUAL, EDITOR", "Programs with which the screen shows and edits a message."),
+    ("PAGER, VISUAL, EDITOR", "Programs that the screen uses to show and edit messages."),
     (
         "XDG_RUNTIME_DIR, XDG_STATE_HOME, XDG_CONFIG_HOME",
         "Directories of your user server: socket, history, configuration.",
@@ -47,7 +47,7 @@ const FILES: &[(&str, &str)] = &[
     ("/etc/moot/moot.toml", "Configuration of the system server; moot.toml(5) describes each key."),
     (
         "$XDG_RUNTIME_DIR/moot",
-        "Socket and presence table of your user server (if unset: /run/user/UID/moot, or run \
+        "Socket and presence table of your user server (if unset: /run/user/UID/moot or run/ \
          in its state directory).",
     ),
     ("$XDG_STATE_HOME/moot", "Its lock, history and log (if unset: ~/.local/state/moot)."),

@@ -105,8 +105,8 @@ fn keys(version: &str) -> Page {
         roman("On a terminal, "),
         bold("moot join"),
         roman(
-            " opens the screen. F1 shows this list there, with the keys of your settings: \
-             screen.toml can change each key. Line mode (--plain, --json or a pipe) has only \
+            " opens the screen. F1 shows this list there with your own keys: \
+             screen.toml can change any key. Line mode (--plain, --json or a pipe) has only \
              commands; /help lists them.",
         ),
     ]);

@@ -102,7 +102,7 @@ pub(crate) const COMMANDS: &[CommandInfo] = &[
     both(
         "topic",
         "[TEXT|--clear]",
-        "show the room's topic, set or remove it",
+        "show, set or remove the room's topic",
         ArgKind::Choice(&["--clear"]),
     ),
     both("away", "[TEXT]", "mark yourself as away", ArgKind::Words),
@@ -126,8 +126,7 @@ pub(crate) const COMMANDS: &[CommandInfo] = &[
         .on_screen(),
     both("bell", "[off|mentions|all]", "choose messages of this room that ring the bell", WISHES)
         .on_screen(),
-    both("ignore", "[@USER]", "ignore a user; alone, list the ignored", ArgKind::Member)
-        .on_screen(),
+    both("ignore", "[@USER]", "ignore a user, or list ignored users", ArgKind::Member).on_screen(),
     both("unignore", "@USER", "stop ignoring a user", ArgKind::Member).on_screen(),
     both("read", "", "mark this room as read", ArgKind::Nothing).on_screen(),
     both("search", "[TEXT]", "search in the room", ArgKind::Words).on_screen(),
