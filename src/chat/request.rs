@@ -301,11 +301,11 @@ pub struct SearchRequest {
     pub text: String,
     /// Only in this target's stream.
     pub target: Option<Target>,
-    /// Only what this user said.
+    /// Sender to find; none: all.
     pub from: Option<UserName>,
-    /// Only what was said since, microseconds since 1970.
+    /// Time of the oldest message to find, microseconds since 1970.
     pub since_us: Option<i64>,
-    /// Only older than the message of this id; 0 for the newest.
+    /// Message id before which to look; 0 for the newest.
     pub before: u64,
     /// Maximum number of messages.
     pub limit: u32,

@@ -530,11 +530,11 @@ pub struct SearchQuestion {
     pub stream: Option<StreamKey>,
     /// Not in these rooms.
     pub hidden: HashSet<RoomName>,
-    /// Only what this user id said.
+    /// User id of the senders to find; none: all.
     pub from_uid: Option<u32>,
-    /// Only what was said since, microseconds since 1970.
+    /// Time of the oldest message to find, microseconds since 1970.
     pub since_us: Option<i64>,
-    /// Only older than this row of the history; 0 for the newest.
+    /// Row of the history before which to look; 0 for the newest.
     pub before: u64,
     /// Permutation of row numbers in the answer: the plain ones count the messages of all users.
     pub order: Permutation<32>,

@@ -97,7 +97,7 @@ fn spawn(args: &[OsString], deadline: Instant) -> Result<Beginning, StartError> 
         .spawn()?;
     // It writes one line to this pipe once it listens, or if another server was faster; it closes
     // the pipe if it failed.
-    let pipe = child.stdout.take().map(BufReader::new);
+    let pipe = child.stdout.take().map(|pipe| BufReader::new(pipe.take(LAST_WORDS_BYTES_MAX)));
     let line = pipe.map(|mut pipe| within(deadline, move |line| pipe.read_until(b'\n', line)));
     let line = line.unwrap_or_default();
     let beginning = match (line.trim_end(), child.stderr.take()) {

@@ -1,6 +1,9 @@
 //! Everyday questions that need more than one frame: history, search, and a job with its reply.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 use super::{
     event::Event,
@@ -117,7 +120,7 @@ struct SentJob {
     /// Declaration that is not answered yet: reports of failures come with its reply.
     declared: Option<u32>,
     /// Replies to messages, while its sequence number is unknown.
-    early: Vec<Message>,
+    early: VecDeque<Message>,
     /// User and process ids of workers that reported a failure.
     failed: Vec<(u32, u32)>,
     /// First reply, and the time when it came.
@@ -136,7 +139,7 @@ impl SentJob {
         deadline: Instant,
     ) -> Result<JobOutcome, LinkError> {
         loop {
-            if let Some(outcome) = self.outcome(member) {
+            if let Some(outcome) = self.outcome(member.is_quiet()) {
                 return Ok(outcome);
             }
             let until = match self.reply {
@@ -160,11 +163,8 @@ impl SentJob {
     ) -> Result<(), LinkError> {
         match wake {
             Wake::Event(Event::Sent(sent)) if sent.counter == self.counter => {
-                self.seq = Some(sent.id.seq);
+                self.acknowledged(sent.id.seq);
                 self.declare(member, false);
-                for message in std::mem::take(&mut self.early) {
-                    self.take_message(message);
-                }
             }
             Wake::Event(Event::Reply(serial, Ok(_))) if self.declared == Some(serial) => {
                 self.declared = None;
@@ -203,22 +203,35 @@ impl SentJob {
         self.came_back || self.declared.is_some()
     }
 
-    fn take_message(&mut self, message: Message) {
+    /// Applies the acknowledgment of its submit.
+    fn acknowledged(&mut self, seq: u64) {
+        self.seq = Some(seq);
+        for message in std::mem::take(&mut self.early) {
+            self.read_message(message);
+        }
+    }
+
+    fn read_message(&mut self, message: Message) {
         if message.reply_to.is_none() || self.reply.is_some() {
             return;
         }
         match self.seq {
-            // It may be the acknowledgment that is late.
-            None if self.early.len() < EARLY_REPLIES_MAX => self.early.push(message),
+            // The acknowledgment may be late; a reply comes after all that was sent before the job.
+            None => {
+                if self.early.len() == EARLY_REPLIES_MAX {
+                    self.early.pop_front();
+                }
+                self.early.push_back(message);
+            }
             Some(_) if message.reply_to == self.seq => self.reply = Some((message, Instant::now())),
-            None | Some(_) => {}
+            Some(_) => {}
         }
     }
 
     fn apply_event(&mut self, room: &RoomName, event: Event) -> Result<(), LinkError> {
         match event {
             Event::Ready { .. } => self.came_back = self.seq.is_some(),
-            Event::Message(message) => self.take_message(message),
+            Event::Message(message) => self.read_message(message),
             Event::Answered { by, failed, silent, .. } => {
                 if failed && self.failed.len() < REQUESTS_DONE_KEPT_MAX {
                     self.failed.push((by.uid, by.pid));
@@ -236,12 +249,12 @@ impl SentJob {
     }
 
     /// Returns the outcome once there is one, and all that came with it was seen.
-    fn outcome(&mut self, member: &mut Member) -> Option<JobOutcome> {
+    fn outcome(&mut self, is_quiet: bool) -> Option<JobOutcome> {
         if self.awaits_reports() {
             return None;
         }
         if let Some((_, came)) = &self.reply
-            && (member.is_quiet() || came.elapsed() >= REPORT_WITHIN)
+            && (is_quiet || came.elapsed() >= REPORT_WITHIN)
             && let Some((message, _)) = self.reply.take()
         {
             let by = message.from.clone();
@@ -270,6 +283,65 @@ impl Member {
                 }
                 Wake::Event(event) => return Ok(event),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::message::{MessageId, StreamName};
+
+    fn reply(seq: u64, reply_to: u64) -> Message {
+        let stream = StreamName::Room(RoomName::new("ci").unwrap());
+        Message {
+            id: MessageId { stream, run: None, seq },
+            wall_us: 0,
+            from: Handle { uid: 1, pid: 2, ..Handle::nobody() },
+            reply_to: Some(reply_to),
+            mention: false,
+            notice: None,
+            will: None,
+            text: "done".to_owned(),
+        }
+    }
+
+    #[test]
+    fn reply_before_its_acknowledgment_is_kept() {
+        let mut job = SentJob::default();
+        // A busy room: other members reply to each other meanwhile.
+        for seq in 10..300 {
+            job.read_message(reply(seq, 3));
+        }
+        job.read_message(reply(300, 9));
+        assert_eq!(job.early.len(), EARLY_REPLIES_MAX);
+        assert_eq!(job.outcome(true), None);
+        job.acknowledged(9);
+        let outcome = job.outcome(true).unwrap();
+        assert_eq!((outcome.reply.unwrap().id.seq, outcome.failed), (300, false));
+    }
+
+    #[test]
+    fn reply_after_a_break_waits_for_reports_of_failures() {
+        let room = RoomName::new("ci").unwrap();
+        let mut job = SentJob { seq: Some(9), declared: Some(4), ..SentJob::default() };
+        job.read_message(reply(10, 9));
+        assert_eq!(job.outcome(true), None, "a report may come with the reply to the declaration");
+        let by = Handle { uid: 1, pid: 2, ..Handle::nobody() };
+        let (seq, silent) = (9, false);
+        let report = Event::Answered { room: room.clone(), seq, by, failed: true, silent };
+        job.apply_event(&room, report).unwrap();
+        job.declared = None;
+        assert!(job.outcome(true).unwrap().failed);
+    }
+
+    #[test]
+    fn time_that_can_not_be_represented_is_1970() {
+        assert_eq!(time_of(0), UNIX_EPOCH);
+        assert_eq!(time_of(-1_000_000) + Duration::from_secs(1), UNIX_EPOCH);
+        for wall_us in [i64::MAX, i64::MIN] {
+            // Some systems have it, none panics.
+            let _ = time_of(wall_us);
         }
     }
 }

@@ -21,9 +21,9 @@ pub struct Search {
     pub text: String,
     /// Only in this target's stream.
     pub target: Option<Target>,
-    /// Only what this user said.
+    /// Sender to find; none: all.
     pub from: Option<UserName>,
-    /// Only what was said since, microseconds since 1970.
+    /// Time of the oldest message to find, microseconds since 1970.
     pub since_us: Option<i64>,
     /// Maximum number of messages, the newest.
     pub limit: usize,

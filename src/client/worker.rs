@@ -63,7 +63,7 @@ impl Server {
     ///
     /// `work` runs in this thread: while it takes longer than a second or so, other users see this
     /// session as unresponsive. A job whose worker ended is given to another worker, so `work` may
-    /// see a job that was begun before.
+    /// see a job that was begun before. A failure that is longer than a message is cut.
     ///
     /// ```no_run
     /// # use moot::client::Server;

@@ -135,7 +135,7 @@ impl Hub {
             };
             if self.sessions.get(&id).filter(lacks).is_some() {
                 // Each leaves one conversation and subscribes to another.
-                self.told(SUBSCRIBED_COST_TOLD);
+                self.count_notified(SUBSCRIBED_COST_TOLD);
                 self.follow_spoken(id, tag);
             }
         }

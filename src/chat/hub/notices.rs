@@ -52,7 +52,7 @@ impl Hub {
         let (uid, account) = (session.peer.uid, session.account);
         let only = self.may_announce(now, uid, account, announce)?;
         // The recipients are found again for each announcement.
-        self.told(self.stream(ANNOUNCEMENTS).members());
+        self.count_notified(self.stream(ANNOUNCEMENTS).members());
         if announce.dry_run {
             return Ok(Some(self.would_reach(id, only)));
         }

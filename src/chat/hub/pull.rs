@@ -49,7 +49,7 @@ impl Hub {
             let stream = &mut self.streams[tag];
             stream.pull_membership(key, &mut left, out);
             let account = stream.subs[key].account;
-            // What is sent again has its bounds, so that nobody's questions crowd others out.
+            // Repairs are bounded by account, so that one user's requests delay no other user.
             if stream.subs[key].repeats() && !self.accounts.may_repair(now.mono_us, account) {
                 stream.pull_head(now, key, out);
                 continue;
@@ -97,8 +97,8 @@ struct Pulled {
 impl Stream {
     fn pull_membership(&mut self, key: usize, left: &mut usize, out: &mut Vec<Chunk>) {
         while *left > 0 {
-            let Some(told) = self.subs[key].membership else { return };
-            let Some((next, event)) = self.membership.after(told) else { return };
+            let Some(seen) = self.subs[key].membership else { return };
+            let Some((next, event)) = self.membership.after(seen) else { return };
             // A member gets no event about itself.
             let own = match event {
                 Event::Joined { member, .. } | Event::Left { member, .. } => {

@@ -446,7 +446,7 @@ impl Hub {
                 format!("only its creator ({by}) or an operator of the server may delete {room}");
             return refuse(RefusalCode::Denied, text);
         }
-        self.told(self.stream(tag).members());
+        self.count_notified(self.stream(tag).members());
         let act = format!("delete {room}");
         self.audit_by_office(now, uid, tag, act);
         self.directory.begin_deletion(Deletion { tag, session: id, serial });

@@ -254,7 +254,7 @@ impl Hub {
         self.stream_mut(tag).keep_membership(event, own);
         self.mark_dirty(tag);
         // The member who comes and goes pays for all who are notified.
-        self.told(watchers);
+        self.count_notified(watchers);
     }
 
     /// Any sign of life.

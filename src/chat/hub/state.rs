@@ -351,7 +351,7 @@ impl Hub {
     }
 
     /// Counts sessions that will be notified in a later turn.
-    pub(super) fn told(&self, sessions: usize) {
+    pub(super) fn count_notified(&self, sessions: usize) {
         self.looked_at(sessions * (limits::TOLD_COST_BYTES / limits::LOOK_COST_BYTES));
     }
 

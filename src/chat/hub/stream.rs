@@ -394,11 +394,11 @@ impl Stream {
     pub(super) fn keep_membership(&mut self, event: Event, own: Option<usize>) {
         self.membership.push(event);
         if let Some(sub) = own.and_then(|key| self.subs.get_mut(key))
-            && let Some(told) = &mut sub.membership
-            && *told + 1 == self.membership.next
+            && let Some(seen) = &mut sub.membership
+            && *seen + 1 == self.membership.next
         {
             // It knows of its own arrival.
-            *told = self.membership.next;
+            *seen = self.membership.next;
         }
     }
 

@@ -84,7 +84,7 @@ pub(super) struct Thing {
 /// Holder of the lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Holder {
-    Nobody,
+    None,
     Server(Option<u32>),
     Unknown(String),
 }
@@ -146,7 +146,7 @@ impl ServerFacts {
     /// Returns the facts where no server is.
     pub(super) fn none() -> Self {
         Self {
-            holder: Holder::Nobody,
+            holder: Holder::None,
             is_stopped: false,
             is_unreachable: false,
             answer: None,
@@ -243,7 +243,7 @@ impl Facts {
         self.server.holder = holder(places);
         match self.server.holder {
             Holder::Server(pid) => self.ask(places, pid),
-            Holder::Nobody => self.look_at_remains(places),
+            Holder::None => self.look_at_remains(places),
             Holder::Unknown(_) => {}
         }
         self.log_was_full = self.look_at(&beside(&places.log(), ".old")).is_some();
@@ -366,7 +366,7 @@ fn beside(path: &Path, more: &str) -> PathBuf {
 
 fn holder(places: &Places) -> Holder {
     match os::query(&places.lock()) {
-        Ok(LockState::Absent | LockState::Free(_)) => Holder::Nobody,
+        Ok(LockState::Absent | LockState::Free(_)) => Holder::None,
         Ok(LockState::Held(note)) => Holder::Server(note.map(|note| note.pid)),
         Err(e) => Holder::Unknown(format!("{}: {e}", places.lock().display())),
     }

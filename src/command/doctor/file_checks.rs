@@ -182,7 +182,7 @@ pub(super) fn history(facts: &Facts, _places: &Places) -> Vec<Finding> {
     vec![match &facts.history {
         None => match facts.dirs.iter().find_map(|dir| dir.foreign.as_deref()) {
             Some(why) => Finding::skipped(NAME, format!("not opened: {why}")),
-            None if facts.server.holder == Holder::Nobody => Finding::skipped(NAME, "not examined"),
+            None if facts.server.holder == Holder::None => Finding::skipped(NAME, "not examined"),
             None => Finding::skipped(NAME, "a server has it open"),
         },
         Some(Ok(Examined::Absent)) => Finding::ok(NAME, "none yet"),

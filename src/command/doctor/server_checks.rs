@@ -19,7 +19,7 @@ pub(super) fn server(facts: &Facts, places: &Places) -> Vec<Finding> {
             );
             vec![Finding::problem(SERVER, format!("can't tell who serves: {why}"), advice)]
         }
-        Holder::Nobody => vec![no_server(facts, places)],
+        Holder::None => vec![no_server(facts, places)],
         Holder::Server(pid) => running_server(facts, places, *pid),
     }
 }
@@ -120,7 +120,7 @@ pub(super) fn version(facts: &Facts, _places: &Places) -> Vec<Finding> {
 
 pub(super) fn remains(facts: &Facts, places: &Places) -> Vec<Finding> {
     const NAME: &str = "stale-files";
-    if facts.server.holder != Holder::Nobody || facts.server.is_listening {
+    if facts.server.holder != Holder::None || facts.server.is_listening {
         return Vec::new();
     }
     let left: Vec<&Thing> = facts

@@ -20,8 +20,11 @@ static RESULT: LazyLock<Regex> = LazyLock::new(|| {
     let ends = [
         format!("{ended}(?<late> at its time limit,)? after {took}"),
         r"could not be run: (?<why>[^\n]*)".to_owned(),
-        // An earlier version stored the second text.
-        format!("(?<lost>{}|no.{{4}} knows how it ended, since .*)", regex::escape(NOT_KNOWN)),
+        // Histories of earlier versions have the second text.
+        format!(
+            r"(?<lost>{}|\w+ knows how it ended, since `moot run` did not end by itself)",
+            regex::escape(NOT_KNOWN)
+        ),
     ];
     Regex::new(&format!(r"^(?<title>[^\n]+): (?:{})$", ends.join("|"))).expect("a good pattern")
 });
@@ -179,6 +182,14 @@ mod tests {
             Just("failed with exit code 3 at its time limit, after 2 m 1 s".to_owned()),
         ];
         proptest::collection::vec(part, 1..6).prop_map(|parts| parts.concat())
+    }
+
+    #[test]
+    fn lost_result_of_an_earlier_version_is_read() {
+        let text = "build: nobody knows how it ended, since `moot run` did not end by itself";
+        let read = RunResult::parse(text).unwrap();
+        assert_eq!((&*read.title, read.exit_code()), ("build", 125));
+        assert_eq!(RunResult::parse(&format!("{text} today")), None);
     }
 
     proptest! {
