@@ -52,6 +52,11 @@ faults! {
 
     LostHistoryAcknowledged "A message is acknowledged only while its database is in its place."
 
+    // Linked hosts.
+    ImportPassesOverGaps "Nothing is imported while earlier messages of the host are missing."
+    ImportPositionSurvivesFailure "What could not be stored is imported again."
+    BannedRemoteSpeaks "A user of a linked host who is banned from a room says nothing in it."
+
     // Hostile surroundings.
     FilesNotWatched "A server whose files are removed can be reached again."
     SecondServerBesideRemovedLock "No server starts beside one whose lock was removed."

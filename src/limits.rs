@@ -11,6 +11,16 @@ mod relations;
 pub const NAME_BYTES_MAX: usize = 64;
 /// Longest user name that is carried (Linux allows 32; Windows names are longer).
 pub const USER_BYTES_MAX: usize = 64;
+/// Bytes of the name of a linked host.
+pub const HOST_BYTES_MAX: usize = 31;
+/// Streams of linked hosts that a server knows the positions of.
+pub const LINKED_STREAMS_MAX: usize = 65_536;
+/// Senders of linked hosts that a server remembers between messages.
+pub const LINKED_SENDERS_MAX: usize = 4096;
+/// Rows of linked hosts in the presence table.
+pub const LINKED_ROWS_MAX: usize = 4096;
+/// Those of one host.
+pub const LINKED_ROWS_PER_HOST_MAX: usize = 512;
 /// Longest text of a message or an announcement.
 pub const TEXT_BYTES_MAX: usize = 32 * 1024;
 /// Bytes that the screen's input takes: more than a text may have, so that a long one can be

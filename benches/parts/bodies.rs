@@ -36,6 +36,7 @@ fn draft(from: &Member, wall_us: i64) -> Draft<'_> {
         to_label: None,
         notice: None,
         will: None,
+        origin: None,
         withheld: false,
         text: TEXT,
     }

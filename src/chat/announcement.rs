@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    linked::ImportedFrom,
     member::{Level, Member},
     message::{AnnouncementId, Notice},
     names::{Label, RoomName, UserName},
@@ -66,6 +67,9 @@ pub struct AnnouncementRecord {
     /// Its recipients are no longer known.
     pub(super) forgotten: bool,
     pub(super) acks: Vec<Acked>,
+    /// Present if a user of a linked host made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) origin: Option<ImportedFrom>,
 }
 
 impl AnnouncementRecord {
@@ -93,6 +97,7 @@ impl AnnouncementRecord {
             addressees: Vec::new(),
             forgotten: false,
             acks: Vec::new(),
+            origin: None,
         }
     }
 

@@ -6,15 +6,16 @@
 //!
 //! ```text
 //! body     tag u32 · first u64 · count u32 · base i64          24 bytes, little endian
-//! message  flags u8 · [sender] · index · offset · [reply] · [label] · [notice] · [will u8] · length · text
+//! message  flags u8 · [sender] · index · offset · [reply] · [label] · [notice] · [will u8] · [origin] · length · text
 //! sender   session · uid · pid · kind u8 · user · label        names: length u8 and bytes
+//! origin   seq · time i64
 //! notice   level u8 · bits u8 · [expires i64] · room
 //! ```
 //! Numbers without a width are LEB128. `offset` is microseconds since `base`.
 
 use super::{
     member::{EndCause, Kind, Level, Member, SessionId},
-    message::Notice,
+    message::{Notice, Origin},
     names::{Label, RoomName, UserName},
     varint::{Cursor, put_name, put_number},
 };
@@ -34,7 +35,9 @@ const FLAG_NOTICE: u8 = 8;
 const FLAG_WITHHELD: u8 = 16;
 /// Said by the server for a session that ended.
 const FLAG_WILL: u8 = 32;
-const FLAGS_KNOWN: u8 = 63;
+/// Of a linked host.
+const FLAG_ORIGIN: u8 = 64;
+const FLAGS_KNOWN: u8 = 127;
 
 const NOTICE_EXPIRES: u8 = 1;
 const NOTICE_RETAINED: u8 = 2;
@@ -57,6 +60,8 @@ pub struct Draft<'a> {
     pub notice: Option<&'a Notice>,
     /// End of the session for which the server says it.
     pub will: Option<EndCause>,
+    /// Present in messages of a linked host.
+    pub origin: Option<Origin>,
     /// Keeps the number and nothing else.
     pub withheld: bool,
     /// Text of the message.
@@ -150,6 +155,11 @@ impl Builder {
         if let Some(cause) = draft.will {
             flags |= FLAG_WILL;
             to.push(cause.number());
+        }
+        if let Some(origin) = draft.origin {
+            flags |= FLAG_ORIGIN;
+            put_number(to, origin.seq);
+            to.extend_from_slice(&origin.wall_us.to_le_bytes());
         }
         if draft.withheld {
             flags |= FLAG_WITHHELD;
@@ -332,6 +342,8 @@ pub struct MessageRef<'a> {
     pub notice: Option<NoticeRef<'a>>,
     /// End of the session for which the server said it.
     pub will: Option<EndCause>,
+    /// Present in messages of a linked host.
+    pub origin: Option<Origin>,
     /// True if the message has only its number.
     pub withheld: bool,
     /// Text of the message, not checked yet.
@@ -421,6 +433,7 @@ impl<'a> Reader<'a> {
                     to_label: "",
                     notice: None,
                     will: None,
+                    origin: None,
                     withheld: false,
                     text,
                 };
@@ -470,6 +483,10 @@ impl<'a> Reader<'a> {
             0 => None,
             _ => Some(EndCause::of_number(rest.array::<1>()?[0])),
         };
+        let origin = match flags & FLAG_ORIGIN {
+            0 => None,
+            _ => Some(Origin { seq: rest.number()?, wall_us: i64::from_le_bytes(rest.array()?) }),
+        };
         let bytes = usize::try_from(rest.number()?).map_err(|_| Malformed)?;
         if bytes > TEXT_BYTES_MAX {
             return Err(Malformed);
@@ -482,6 +499,7 @@ impl<'a> Reader<'a> {
             to_label,
             notice,
             will,
+            origin,
             withheld: flags & FLAG_WITHHELD != 0,
             text: RawText(rest.take(bytes)?),
         })
@@ -559,6 +577,7 @@ mod tests {
             to_label: None,
             notice: None,
             will: None,
+            origin: None,
             withheld: false,
             text,
         }

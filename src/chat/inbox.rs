@@ -381,6 +381,7 @@ mod tests {
                 to_label: None,
                 notice: None,
                 will: None,
+                origin: None,
                 withheld: false,
                 text: &text,
             };

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::names::{Label, UserName, fmt_handle};
 
 /// Number of a session, unique within one run of the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
+)]
 pub struct SessionId(pub u64);
 
 /// Kind of process that a session says it is.
@@ -66,6 +68,8 @@ pub enum State {
     Unresponsive,
     /// The server is dead: the state is not known.
     Unknown,
+    /// On a linked host of which nothing was heard for some time.
+    Unreachable,
 }
 
 impl State {
@@ -78,6 +82,7 @@ impl State {
             Self::Idle => "idle",
             Self::Unresponsive => "unresponsive",
             Self::Unknown => "unknown",
+            Self::Unreachable => "unreachable",
         }
     }
 }

@@ -159,6 +159,15 @@ pub struct Notice {
     pub ack: bool,
 }
 
+/// Origin of a message of a linked host, whose name is part of its sender's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Origin {
+    /// Its number in the room of this name at its host.
+    pub seq: u64,
+    /// Wall clock of its host when it was numbered there, microseconds since 1970.
+    pub wall_us: i64,
+}
+
 /// One message, owned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
@@ -176,6 +185,8 @@ pub struct Message {
     pub notice: Option<Notice>,
     /// Said by the server in the place of a session that ended: how it ended.
     pub will: Option<EndCause>,
+    /// Present in messages of a linked host.
+    pub origin: Option<Origin>,
     /// Text of the message, unchanged.
     pub text: String,
 }

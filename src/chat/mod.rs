@@ -18,6 +18,7 @@ pub mod frames;
 #[cfg(feature = "cli")]
 pub mod hub;
 pub mod inbox;
+pub mod linked;
 mod list;
 pub mod member;
 pub mod message;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use unicode_normalization::UnicodeNormalization;
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 
-use crate::limits::{NAME_BYTES_MAX, USER_BYTES_MAX};
+use crate::limits::{HOST_BYTES_MAX, NAME_BYTES_MAX, USER_BYTES_MAX};
 
 /// Why a name was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +44,18 @@ pub enum NameError {
         /// Byte offset of the character.
         at: usize,
         /// Invisible character that was found.
+        found: char,
+    },
+    /// A character that names of hosts do not have.
+    #[error(
+        "the name of a host can't contain '{}' (byte {at}); use lower-case letters, digits, '_' \
+         or '-'",
+        .found.escape_debug()
+    )]
+    Host {
+        /// Byte offset of the character.
+        at: usize,
+        /// Character that names of hosts can't have.
         found: char,
     },
     /// The first character must be a letter or a digit.
@@ -279,17 +291,39 @@ name_type!(
 );
 
 /// Name of an operating-system user as the kernel's user id was looked up, or `#1000` where it has
-/// none.
+/// none. A user of a linked host is `ann@db1`: no local user has such a name.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct UserName(Arc<str>);
 
 impl UserName {
-    /// Takes a name from the system's user database or from a target.
+    /// Parses the name of a user of this host or of a linked one.
     ///
     /// # Errors
     /// Returns an error if it is empty, too long, or has a character that would make a target
     /// ambiguous or command a terminal.
     pub fn new(name: &str) -> Result<Self, NameError> {
+        let Some((user, host)) = name.split_once('@') else { return Self::local(name) };
+        if name.len() > USER_BYTES_MAX {
+            return Err(NameError::TooLong { bytes: name.len(), max: USER_BYTES_MAX });
+        }
+        Self::local(user)?;
+        HostName::new(host)?;
+        Ok(Self(name.into()))
+    }
+
+    /// Creates the name of a user of a linked host.
+    ///
+    /// # Errors
+    /// Returns an error if both together are too long, or the user is one of another host.
+    pub fn remote(user: &Self, host: &HostName) -> Result<Self, NameError> {
+        Self::new(&format!("{user}@{host}"))
+    }
+
+    /// Takes a name of this host, from the system's user database.
+    ///
+    /// # Errors
+    /// Returns an error as [`UserName::new`] does, and for a name with an `@`.
+    pub fn local(name: &str) -> Result<Self, NameError> {
         if name.is_empty() {
             return Err(NameError::Empty);
         }
@@ -318,6 +352,65 @@ impl UserName {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Returns the linked host of the user; none for a user of this host.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        self.0.split_once('@').map(|(_, host)| host)
+    }
+}
+
+/// Name of a linked host: lower-case ASCII letters, digits, `-` and `_`, no dots. It is one part of
+/// the subjects by which links exchange messages.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct HostName(Arc<str>);
+
+impl HostName {
+    /// Parses the name of a host.
+    ///
+    /// # Errors
+    /// Returns the first fault of the name, with the byte offset.
+    pub fn new(name: &str) -> Result<Self, NameError> {
+        if name.is_empty() {
+            return Err(NameError::Empty);
+        }
+        if name.len() > HOST_BYTES_MAX {
+            return Err(NameError::TooLong { bytes: name.len(), max: HOST_BYTES_MAX });
+        }
+        let is_alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let bad = |(_, c): &(usize, char)| !is_alphanumeric(*c) && !matches!(c, '-' | '_');
+        if let Some((at, found)) = name.char_indices().find(bad) {
+            return Err(NameError::Host { at, found });
+        }
+        if !name.starts_with(is_alphanumeric) {
+            return Err(NameError::Start);
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The name itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+impl std::str::FromStr for HostName {
+    type Err = NameError;
+    fn from_str(written: &str) -> Result<Self, NameError> {
+        Self::new(written)
+    }
+}
+impl<'de> Deserialize<'de> for HostName {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_str(NameVisitor)
+            .and_then(|name| Self::new(&name).map_err(de::Error::custom))
     }
 }
 
@@ -512,6 +605,26 @@ mod tests {
         for jamo in ('\u{1100}'..='\u{11ff}').filter(|c| !('\u{115f}'..='\u{1160}').contains(c)) {
             room(&jamo.to_string());
         }
+    }
+
+    #[test]
+    fn remote_user_has_the_name_of_no_local_one() {
+        let remote = UserName::new("ann@db1").unwrap();
+        assert_eq!((remote.as_str(), remote.host()), ("ann@db1", Some("db1")));
+        assert_eq!(UserName::new("ann").unwrap().host(), None);
+        UserName::local("ann@db1").unwrap_err();
+        let host = HostName::new("db1").unwrap();
+        let of = |user: &str| UserName::remote(&UserName::new(user).unwrap(), &host);
+        assert_eq!(of("ann"), Ok(remote.clone()));
+        assert!(of("ann@web1").is_err(), "a user of another host does not become one of this");
+        let longest = "a".repeat(USER_BYTES_MAX - "@db1".len());
+        assert!(of(&longest).is_ok() && of(&format!("{longest}a")).is_err());
+        for bad in ["@db1", "ann@", "ann@DB1", "ann@db.1", "ann@db1@web1", "a b@db1", "ann@-x"] {
+            UserName::new(bad).unwrap_err();
+        }
+        let target = Target::User { user: remote, label: Some(Label::new("ci").unwrap()) };
+        assert_eq!("@ann@db1/ci".parse(), Ok(target.clone()));
+        assert_eq!(target.to_string(), "@ann@db1/ci");
     }
 
     #[test]

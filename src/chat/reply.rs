@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    linked::{ExportInfo, ImportInfo, LinkPosition},
     list::list,
     member::{Level, Member, State},
     message::AnnouncementId,
@@ -328,5 +329,23 @@ pub enum Reply {
         /// Of what it holds, that which another one has by now.
         #[serde(deserialize_with = "list")]
         lost: Vec<u64>,
+    },
+    /// Reply to `Export`.
+    Export(ExportInfo),
+    /// Reply to `Imports`.
+    Imports {
+        /// Streams of this part.
+        #[serde(deserialize_with = "list")]
+        imports: Vec<ImportInfo>,
+        /// Ask again from there.
+        more: bool,
+    },
+    /// Reply to `Import`.
+    Imported {
+        /// Newest message of the stream that is stored now. Before the end of the import: earlier
+        /// messages are missing.
+        at: LinkPosition,
+        /// Number of messages whose users may not speak here.
+        refused: u32,
     },
 }

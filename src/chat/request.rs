@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    linked::LinkRequest,
     list::list,
     member::{Level, SessionId},
     message::{AnnouncementId, BootId},
@@ -195,6 +196,8 @@ pub enum Request {
     History(HistoryRequest),
     /// A statement of the session about itself.
     Session(SessionRequest),
+    /// A request of a link with other hosts.
+    Link(LinkRequest),
     /// This name has read a stream up to a number.
     MarkRead {
         /// Target whose stream is meant.
@@ -345,7 +348,8 @@ impl Request {
             | Self::Answer(_)
             | Self::Take { .. }
             | Self::Answered { .. }
-            | Self::Session(_) => None,
+            | Self::Session(_)
+            | Self::Link(_) => None,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::member::Level;
+use super::{member::Level, names::UserName};
 use crate::limits::ROOM_ROLES_MAX;
 
 /// The operator's policy for this server; each list names users (`@ann`), groups (`%staff`) and
@@ -17,6 +17,8 @@ pub struct Policy {
     pub create_rooms: Vec<String>,
     /// Users who may listen to rooms and read them.
     pub join: Vec<String>,
+    /// Users who may link this host with others; empty: the user whose server it is.
+    pub link: Vec<String>,
 }
 
 /// Maximum names of a list that a refusal shows.
@@ -46,14 +48,16 @@ pub struct Rights {
     pub create_rooms: bool,
     /// May listen to rooms and read them.
     pub join: bool,
+    /// May speak for users of linked hosts.
+    pub link: bool,
 }
 
 impl Rights {
     /// Rights of a user about whom nothing was said.
     pub const EVERYBODY: Self =
-        Self { operator: false, announce: [true; 4], create_rooms: true, join: true };
+        Self { operator: false, announce: [true; 4], create_rooms: true, join: true, link: false };
     /// Of an operator.
-    pub const OPERATOR: Self = Self { operator: true, ..Self::EVERYBODY };
+    pub const OPERATOR: Self = Self { operator: true, link: true, ..Self::EVERYBODY };
 
     /// Returns true if announcements of a level are allowed.
     #[must_use]
@@ -100,13 +104,15 @@ pub struct RoomRules {
     /// Only who leads it says something.
     pub read_only: bool,
     roles: BTreeSet<(Role, u32)>,
+    /// Users of linked hosts who are banned or muted.
+    remote: BTreeSet<(Role, UserName)>,
 }
 
 impl RoomRules {
     /// Creates the rules of a room without roles.
     #[must_use]
     pub fn new(private: bool, read_only: bool) -> Self {
-        Self { private, read_only, roles: BTreeSet::new() }
+        Self { private, read_only, ..Self::default() }
     }
 
     /// Returns true if a user has a role.
@@ -120,10 +126,36 @@ impl RoomRules {
         if !on {
             return Some(self.roles.remove(&(role, uid)));
         }
-        if self.roles.len() >= ROOM_ROLES_MAX && !self.has(uid, role) {
+        if self.is_full() && !self.has(uid, role) {
             return None;
         }
         Some(self.roles.insert((role, uid)))
+    }
+
+    fn is_full(&self) -> bool {
+        self.roles.len() + self.remote.len() >= ROOM_ROLES_MAX
+    }
+
+    /// As [`RoomRules::set`], for a user of a linked host.
+    pub fn set_remote(&mut self, user: &UserName, role: Role, on: bool) -> Option<bool> {
+        let entry = (role, user.clone());
+        match on {
+            false => Some(self.remote.remove(&entry)),
+            true if self.is_full() && !self.remote.contains(&entry) => None,
+            true => Some(self.remote.insert(entry)),
+        }
+    }
+
+    /// Returns true if a user of a linked host may speak in it.
+    #[must_use]
+    pub fn hears_remote(&self, user: &UserName) -> bool {
+        let has = |role| self.remote.contains(&(role, user.clone()));
+        !has(Role::Banned) && !has(Role::Muted)
+    }
+
+    /// Users of linked hosts with a role.
+    pub fn remote_with(&self, role: Role) -> impl Iterator<Item = &UserName> {
+        self.remote.iter().filter(move |(has, _)| *has == role).map(|(_, user)| user)
     }
 
     /// Users of a role.

@@ -8,9 +8,10 @@ use std::{
 
 use super::{
     announcement::{AnnouncementRecord, Receipt},
+    linked::{ANNOUNCEMENTS_KEY, ImportInfo, ImportedFrom, LinkPosition, LinkedKey, LinkedStream},
     member::{EndCause, Member, SessionId},
     message::{AnnouncementId, Notice},
-    names::{Label, RoomName, UserName},
+    names::{HostName, Label, RoomName, UserName},
     permutation::Permutation,
     rules::{Role, RoomRules},
     text::SharedText,
@@ -71,6 +72,8 @@ pub struct Entry {
     pub notice: Option<Box<Notice>>,
     /// End of the session for which the server says it.
     pub will: Option<EndCause>,
+    /// Present in messages of a linked host.
+    pub origin: Option<ImportedFrom>,
     /// Text of the message.
     pub text: SharedText,
     /// The client instance and its counter, to be kept with the message.
@@ -164,6 +167,33 @@ pub struct Restored {
     pub submits: Vec<RestoredSubmits>,
     /// Users with older submits than those, and the time of the oldest of those.
     pub submits_cut: Vec<(u32, i64)>,
+    /// Newest messages of linked hosts that are here.
+    pub imports: Vec<ImportInfo>,
+    /// Streams that are exported, by the name of this host, with the position after which that
+    /// began.
+    pub exports: Vec<(HostName, LinkedKey, LinkPosition)>,
+}
+
+impl From<&LinkedStream> for StreamKey {
+    fn from(stream: &LinkedStream) -> Self {
+        match stream {
+            LinkedStream::Room(room) => Self::Room(room.clone()),
+            LinkedStream::Announcements => Self::Announcements,
+        }
+    }
+}
+
+impl StreamKey {
+    /// Returns the key under which linked hosts exchange a stream; none for what stays on this
+    /// host.
+    #[must_use]
+    pub fn linked(&self) -> Option<&str> {
+        match self {
+            Self::Room(name) => Some(name.key()),
+            Self::Announcements => Some(ANNOUNCEMENTS_KEY),
+            Self::Conversation(..) => None,
+        }
+    }
 }
 
 /// A deleted room.
@@ -223,6 +253,16 @@ pub enum Record {
         /// From now on, or no longer.
         on: bool,
     },
+    /// A user of a linked host is banned from a room or muted in it, or no longer.
+    RemoteRole {
+        /// Room of the role.
+        room: RoomName,
+        /// Name of the user, with the host.
+        user: UserName,
+        role: Role,
+        /// From now on, or no longer.
+        on: bool,
+    },
     /// Act of an operator.
     Audit(Audit),
     /// An announcement in its present state.
@@ -266,6 +306,14 @@ pub enum Record {
         /// The client instance.
         instance: [u8; 16],
     },
+    /// A stream is exported to linked hosts from now on, or under other numbers.
+    Export {
+        /// Name of this host among them.
+        host: HostName,
+        stream: StreamKey,
+        /// Messages up to this position are not exported.
+        after: LinkPosition,
+    },
     /// A name has read a stream up to a number.
     Mark {
         uid: u32,
@@ -291,10 +339,12 @@ impl Record {
                 *stream == StreamKey::Announcements
             }
             Self::Role { .. }
+            | Self::RemoteRole { .. }
             | Self::Audit(_)
             | Self::Follow { .. }
             | Self::NameGone { .. }
             | Self::InstanceGone { .. }
+            | Self::Export { .. }
             | Self::Mark { .. } => false,
         }
     }
@@ -310,12 +360,14 @@ impl Record {
             | Self::RoomGone { .. }
             | Self::RoomForgotten { .. }
             | Self::Role { .. }
+            | Self::RemoteRole { .. }
             | Self::Audit(_)
             | Self::NoticeGone(_)
             | Self::Receipt(_)
             | Self::Follow { .. }
             | Self::NameGone { .. }
             | Self::InstanceGone { .. }
+            | Self::Export { .. }
             | Self::Mark { .. } => 1,
         }
     }
@@ -327,6 +379,7 @@ impl Record {
             | Self::RoomGone { name: room, .. }
             | Self::RoomForgotten { name: room, .. }
             | Self::Role { room, .. }
+            | Self::RemoteRole { room, .. }
             | Self::Follow { room, .. }
             | Self::Mark { stream: StreamKey::Room(room), .. } => room == of,
             Self::Audit(_)
@@ -335,6 +388,7 @@ impl Record {
             | Self::Receipt(_)
             | Self::NameGone { .. }
             | Self::InstanceGone { .. }
+            | Self::Export { .. }
             | Self::Mark { .. } => false,
         }
     }
@@ -347,6 +401,8 @@ enum RecordSubject {
     RoomGone(RoomName),
     RoomForgotten(RoomName),
     Role(RoomName, u32, Role),
+    RemoteRole(RoomName, UserName, Role),
+    Export(HostName, StreamKey),
     Notice(AnnouncementId),
     Follow(u32, Option<Label>, RoomName),
     Name(u32, Label),
@@ -371,6 +427,12 @@ impl LaterRecords {
             Record::RoomGone { name, .. } => RecordSubject::RoomGone(name.clone()),
             Record::RoomForgotten { name, .. } => RecordSubject::RoomForgotten(name.clone()),
             Record::Role { room, uid, role, .. } => RecordSubject::Role(room.clone(), *uid, *role),
+            Record::RemoteRole { room, user, role, .. } => {
+                RecordSubject::RemoteRole(room.clone(), user.clone(), *role)
+            }
+            Record::Export { host, stream, .. } => {
+                RecordSubject::Export(host.clone(), stream.clone())
+            }
             Record::Notice(state) => RecordSubject::Notice(state.id()),
             Record::NoticeGone(id) => RecordSubject::Notice(*id),
             Record::Follow { uid, label, room, .. } => {
@@ -403,7 +465,9 @@ impl LaterRecords {
             name.is_some_and(|name| self.about.contains(&name))
         };
         match record {
-            Record::Room { name, .. } | Record::Role { room: name, .. } => is_gone(name),
+            Record::Room { name, .. }
+            | Record::Role { room: name, .. }
+            | Record::RemoteRole { room: name, .. } => is_gone(name),
             Record::Follow { uid, label, room, .. } => is_gone(room) || name_gone(*uid, label),
             Record::Mark { uid, label, stream, .. } => {
                 let room_gone = match stream {
@@ -416,6 +480,7 @@ impl LaterRecords {
             | Record::RoomForgotten { .. }
             | Record::NameGone { .. }
             | Record::InstanceGone { .. }
+            | Record::Export { .. }
             | Record::Audit(_)
             | Record::Notice(_)
             | Record::NoticeGone(_)
@@ -504,6 +569,13 @@ pub enum Question {
     },
     /// Messages that have some words.
     Search(Box<SearchQuestion>),
+    /// The number of a message of a linked host.
+    Origin {
+        stream: StreamKey,
+        host: HostName,
+        /// Its number there.
+        seq: u64,
+    },
     /// Unread counts of a name.
     Unread {
         /// The user id.

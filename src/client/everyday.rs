@@ -302,6 +302,7 @@ mod tests {
             mention: false,
             notice: None,
             will: None,
+            origin: None,
             text: "done".to_owned(),
         }
     }

@@ -59,6 +59,7 @@ pub(super) fn message_of(
         mention: mentions(text, reader),
         notice,
         will: message.will,
+        origin: message.origin,
         text: text.to_owned(),
     })
 }

@@ -140,6 +140,18 @@ fn place(stream: &StreamName) -> (&'static str, Value) {
 }
 
 fn member(member: &Member) -> Value {
+    if let Some(host) = member.user.host() {
+        // Of another host: no number of it means anything here.
+        return json!({
+            "name": member.name(),
+            "user": member.user.as_str(),
+            "uid": null,
+            "pid": null,
+            "session": null,
+            "kind": member.kind.word(),
+            "host": host,
+        });
+    }
     json!({
         "name": member.name(),
         "user": member.user.as_str(),
@@ -171,14 +183,25 @@ fn message(message: &Message) -> Value {
     if let (Some(cause), Some(keys)) = (message.will, object.as_object_mut()) {
         keys.insert("will".to_owned(), json!(cause.word()));
     }
+    add_origin(&mut object, message);
     if let (Some(result), Some(keys)) = (RunResult::parse(&message.text), object.as_object_mut()) {
         keys.insert("run".to_owned(), result.json());
     }
     object
 }
 
+/// Adds where a message of a linked host came from.
+fn add_origin(object: &mut Value, message: &Message) {
+    let host = message.from.user.host();
+    if let (Some(origin), Some(host), Some(keys)) = (message.origin, host, object.as_object_mut()) {
+        let id = MessageId { seq: origin.seq, run: None, ..message.id.clone() }.to_string();
+        let origin = json!({"host": host, "id": id, "ts": rfc3339(origin.wall_us)});
+        keys.insert("origin".to_owned(), origin);
+    }
+}
+
 fn announcement(message: &Message, notice: &Notice) -> Value {
-    json!({
+    let mut object = json!({
         "type": "announcement",
         "id": message.id.to_string(),
         "level": notice.level.word(),
@@ -189,7 +212,9 @@ fn announcement(message: &Message, notice: &Notice) -> Value {
         "expires": notice.expires_wall_us.map(rfc3339),
         "retained": notice.retained,
         "ack": notice.ack,
-    })
+    });
+    add_origin(&mut object, message);
+    object
 }
 
 /// A reply to a request: a message, and whether the answerer says that it failed.
@@ -432,6 +457,7 @@ mod tests {
             mention: false,
             notice: None,
             will: None,
+            origin: None,
             text: text.to_owned(),
         }
     }

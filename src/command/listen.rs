@@ -453,6 +453,10 @@ impl ListenLoop<'_> {
     }
 
     fn wanted(&self, message: &Message) -> bool {
+        // A program of this host is not run by users of others.
+        if self.runner.is_some() && !self.args.remote && message.from.user.host().is_some() {
+            return false;
+        }
         if self.args.mentions
             && !message.mention
             && !matches!(message.id.stream, StreamName::Direct(_))

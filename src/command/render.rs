@@ -76,6 +76,9 @@ pub(super) fn event(event: &Event, style: &Style) -> Option<String> {
     Some(text)
 }
 
+/// Difference between the times of a message here and at its host from which both are shown.
+const CLOCKS_DIFFER_US: u64 = 60_000_000;
+
 fn message(message: &Message, style: &Style) -> String {
     let time = painted(style, "2", &format!("[{}]", style.clock.short(message.wall_us)));
     let name = painted(style, "1", &message.from.to_string());
@@ -83,6 +86,12 @@ fn message(message: &Message, style: &Style) -> String {
     let mut text = indented(action.unwrap_or(&message.text));
     if let Some(cause) = message.will {
         text += &painted(style, "2", &format!(" ({})", cause.word()));
+    }
+    if let (Some(origin), Some(host)) = (message.origin, message.from.user.host())
+        && origin.wall_us.abs_diff(message.wall_us) >= CLOCKS_DIFFER_US
+    {
+        let at = style.clock.short(origin.wall_us);
+        text += &painted(style, "2", &format!(" (sent {at} on {host})"));
     }
     if message.notice.as_ref().is_some_and(|notice| notice.ack) {
         let hint = format!(" (acknowledge: moot notices ack {})", message.id.seq);
@@ -393,6 +402,7 @@ mod tests {
             mention: false,
             notice: None,
             will: None,
+            origin: None,
             text: text.to_owned(),
         }
     }

@@ -52,6 +52,7 @@ fn message(context: &mut Context, args: &WaitArgs) -> Result<Exit, Failure> {
         notify: false,
         raw: args.raw,
         exec: ExecArgs::default(),
+        remote: false,
         fail_fast: false,
         no_reconnect: false,
         will: None,

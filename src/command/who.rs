@@ -54,7 +54,8 @@ pub(super) fn check_known(context: &Context, user: &UserName) -> Result<(), Fail
         let snapshot = Snapshot::read(&context.places().ok()?).ok()?;
         snapshot.rows.iter().any(|row| row.user == *user).then_some(())
     };
-    if os::user_id(user.as_str()).is_some() || is_listed().is_some() {
+    // Of a linked host nothing is known before its users are here.
+    if user.host().is_some() || os::user_id(user.as_str()).is_some() || is_listed().is_some() {
         return Ok(());
     }
     Err(Failure::new(Exit::Absent, format!("user {user} does not exist on this host")))

@@ -122,7 +122,8 @@ fn check_rooms(settings: &Settings) -> Result<(), Wrong> {
 fn check_names(settings: &Settings) -> Result<(), Wrong> {
     for (key, listed) in settings.listed_names() {
         let name = listed.strip_prefix('@').or_else(|| listed.strip_prefix('%'));
-        let of_users = matches!(key, "server.allow" | "policy.operators" | ROOM_OPERATORS);
+        let of_users =
+            matches!(key, "server.allow" | "policy.operators" | "policy.link" | ROOM_OPERATORS);
         let group = listed == "operators" && !of_users;
         if !group && name.is_none_or(|name| UserName::new(name).is_err()) {
             let why = match of_users {

@@ -77,12 +77,14 @@ pub struct Policy {
     pub create_rooms: Vec<String>,
     /// Users who may listen to rooms and read them.
     pub join: Vec<String>,
+    /// Users who may link the server with other hosts; empty: none beside the server's own and root.
+    pub link: Vec<String>,
 }
 
 impl Policy {
     /// All lists with their keys.
     #[must_use]
-    pub fn lists(&self) -> [(&'static str, &Vec<String>); 7] {
+    pub fn lists(&self) -> [(&'static str, &Vec<String>); 8] {
         [
             ("policy.operators", &self.operators),
             ("policy.announce_info", &self.announce_info),
@@ -91,6 +93,7 @@ impl Policy {
             ("policy.announce_critical", &self.announce_critical),
             ("policy.create_rooms", &self.create_rooms),
             ("policy.join", &self.join),
+            ("policy.link", &self.link),
         ]
     }
 }
@@ -292,7 +295,7 @@ mod tests {
         assert_eq!(keys("server"), ["allow", "fallback", "idle_exit"]);
         assert_eq!(keys("broadcast"), ["members_min", "mode"]);
         assert_eq!(keys("history"), ["bytes_max", "enabled", "keep", "sync", "user_bytes_max"]);
-        assert_eq!(keys("policy").len(), 7);
+        assert_eq!(keys("policy").len(), 8);
         assert_eq!(keys("limits").len(), 11);
     }
 

@@ -7,8 +7,9 @@ use rusqlite::{Connection, Row, params};
 use crate::{
     chat::{
         announcement::{AnnouncementRecord, Receipt},
+        linked::{ImportInfo, LinkPosition},
         message::AnnouncementId,
-        names::{Label, RoomName, UserName},
+        names::{HostName, Label, RoomName, UserName},
         rules::{Role, RoomRules},
         store::{
             Audit, GoneRoom, Restored, RestoredConversation, RestoredRoom, RestoredSubmits, Span,
@@ -87,6 +88,7 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
     load_follows(connection, &keys, &mut restored)?;
     load_marks(connection, &keys, &mut restored)?;
     load_submits(connection, &keys, &mut restored)?;
+    load_links(connection, &mut restored)?;
     Ok(Loaded { restored, epoch: 0 })
 }
 
@@ -144,6 +146,16 @@ fn load_room(
             rules.set(role.get(0)?, of, true);
         }
     }
+    let sql = "SELECT user, role FROM remote_roles WHERE stream = ?";
+    let mut roles = connection.prepare_cached(sql)?;
+    let mut found = roles.query([row.get::<_, i64>(0)?])?;
+    while let Some(role) = found.next()? {
+        if let (Ok(user), Some(of)) =
+            (UserName::new(role.get_ref(0)?.as_str()?), Role::of_number(role.get(1)?))
+        {
+            rules.set_remote(&user, of, true);
+        }
+    }
     restored.rooms.push(RestoredRoom {
         name,
         id: RoomId(row.get::<_, i64>(13)?.cast_unsigned()),
@@ -177,8 +189,33 @@ fn load_users(connection: &Connection, restored: &mut Restored) -> rusqlite::Res
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query(())?;
     while let Some(row) = rows.next()? {
-        if let Ok(name) = UserName::new(row.get_ref(1)?.as_str()?) {
+        // Users of linked hosts have no user id of their own.
+        if let Ok(name) = UserName::local(row.get_ref(1)?.as_str()?) {
             restored.users.push((row.get(0)?, name));
+        }
+    }
+    Ok(())
+}
+
+/// Loads what is exchanged with linked hosts, and how far.
+fn load_links(connection: &Connection, restored: &mut Restored) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare("SELECT host, stream, generation, seq FROM imports")?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        if let Ok(host) = HostName::new(row.get_ref(0)?.as_str()?) {
+            let stream = row.get_ref(1)?.as_str()?.into();
+            let at = LinkPosition { generation: row.get(2)?, seq: row.get(3)? };
+            restored.imports.push(ImportInfo { host, stream, at });
+        }
+    }
+    let mut statement =
+        connection.prepare("SELECT host, stream, generation, after FROM exports")?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        if let Ok(host) = HostName::new(row.get_ref(0)?.as_str()?) {
+            let stream = row.get_ref(1)?.as_str()?.into();
+            let after = LinkPosition { generation: row.get(2)?, seq: row.get(3)? };
+            restored.exports.push((host, stream, after));
         }
     }
     Ok(())

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     chat::{
-        names::{Label, RoomName},
+        names::{HostName, Label, RoomName},
         store::{SearchQuestion, StreamKey},
         stream_id::StreamId,
         text::mentions,
@@ -197,6 +197,33 @@ impl Query<'_> {
                 pass_over(&self.reader.shared.damage, &mut next, last, read, one_by_one)?;
             }
             Ok(number)
+        })
+    }
+
+    /// Number of a message of a linked host here; 0 if it is not here.
+    ///
+    /// # Errors
+    /// From the database.
+    pub fn number_of_origin(
+        &self,
+        stream: &StreamKey,
+        host: &HostName,
+        seq: u64,
+    ) -> Result<u64, HistoryError> {
+        self.with(|connection| {
+            let Some((id, ..)) = stream_of(connection, stream)? else { return Ok(0) };
+            // Of several generations, the newest. Users of few hosts have the number.
+            let sql = "SELECT m.seq, s.user FROM messages m JOIN senders s ON s.id = m.sender
+                       WHERE m.stream = ?1 AND m.origin = ?2 ORDER BY m.seq DESC";
+            let mut statement = connection.prepare_cached(sql)?;
+            let mut rows = statement.query(params![id, seq.cast_signed()])?;
+            while let Some(row) = rows.next()? {
+                let of = row.get_ref(1)?.as_str()?.rsplit_once('@').map(|(_, host)| host);
+                if of == Some(host.as_str()) {
+                    return row.get(0);
+                }
+            }
+            Ok(0)
         })
     }
 

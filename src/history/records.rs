@@ -9,6 +9,7 @@ use super::{
 use crate::{
     chat::{
         announcement::Receipt,
+        linked::LinkPosition,
         message::AnnouncementId,
         names::{Label, RoomName},
         store::{Audit, Record, StreamKey},
@@ -61,6 +62,14 @@ impl Page<'_> {
                 };
                 self.execute(sql, params![id, uid, role.number()])
             }
+            Record::RemoteRole { room, user, role, on } => {
+                let id = self.stream(&StreamKey::Room(room.clone()))?;
+                let sql = match on {
+                    true => "INSERT OR IGNORE INTO remote_roles VALUES (?, ?, ?)",
+                    false => "DELETE FROM remote_roles WHERE stream = ? AND user = ? AND role = ?",
+                };
+                self.execute(sql, params![id, user.as_str(), role.number()])
+            }
             Record::Notice(state) => {
                 self.remove_notice(state.id())?;
                 self.insert_notice(&state.id().to_string(), &**state)
@@ -83,6 +92,12 @@ impl Page<'_> {
                 self.execute(sql, params![uid, label_text(label.as_ref()), id, seq])
             }
             Record::NameGone { uid, label } => self.record_removed_handle(*uid, label),
+            Record::Export { host, stream, after } => {
+                let sql = "INSERT INTO exports VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE
+                           SET generation = excluded.generation, after = excluded.after";
+                let LinkPosition { generation, seq } = after;
+                self.execute(sql, params![host.as_str(), stream.linked(), generation, seq])
+            }
             Record::InstanceGone { uid, instance } => {
                 self.cache.runs.remove(&(*uid, *instance));
                 let sql = "DELETE FROM submits WHERE uid = ? AND instance = ?";
@@ -104,6 +119,7 @@ impl Page<'_> {
             "DELETE FROM follows WHERE stream = ?",
             "DELETE FROM marks WHERE stream = ?",
             "DELETE FROM roles WHERE stream = ?",
+            "DELETE FROM remote_roles WHERE stream = ?",
         ] {
             self.execute(sql, [id])?;
         }

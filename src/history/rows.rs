@@ -7,7 +7,7 @@ use rusqlite::Row;
 use crate::chat::{
     batch::{Builder, Draft},
     member::{EndCause, Kind, Level, Member, SessionId},
-    message::Notice,
+    message::{Notice, Origin},
     names::{Label, RoomName, UserName},
     stream_id::StreamId,
 };
@@ -30,7 +30,7 @@ pub struct Found {
 /// Columns that [`Encoder::push`] reads, in its order.
 pub(super) const MESSAGES: &str =
     "SELECT m.seq, m.ts, m.sender, m.reply_to, m.to_label, m.notice, m.text,
-    s.session, s.uid, s.pid, s.kind, s.user, s.label, m.stream, m.id, m.will
+    s.session, s.uid, s.pid, s.kind, s.user, s.label, m.stream, m.id, m.will, m.origin, m.origin_ts
     FROM messages m JOIN senders s ON s.id = m.sender";
 
 /// Rows into bodies.
@@ -97,6 +97,7 @@ impl<'a> Encoder<'a> {
                 to_label: to_label.as_ref(),
                 notice: notice.as_ref(),
                 will: row.get::<_, Option<u8>>(15)?.map(EndCause::of_number),
+                origin: origin_of(row)?,
                 withheld: false,
                 text,
             };
@@ -132,6 +133,11 @@ impl<'a> Encoder<'a> {
         self.end_body();
         self.found
     }
+}
+
+fn origin_of(row: &Row<'_>) -> rusqlite::Result<Option<Origin>> {
+    let (seq, wall_us): (Option<u64>, Option<i64>) = (row.get(16)?, row.get(17)?);
+    Ok(seq.map(|seq| Origin { seq, wall_us: wall_us.unwrap_or_default() }))
 }
 
 fn member_of(row: &Row<'_>) -> rusqlite::Result<Member> {

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Version of the tables below.
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 /// Says that a SQLite file is a history of moot ("moot").
 const APPLICATION_ID: i64 = 0x6d6f_6f74;
 
@@ -85,7 +85,9 @@ CREATE TABLE messages (
   to_label TEXT,
   notice BLOB,
   text TEXT NOT NULL,
-  will INTEGER                    -- said by the server when its session ended: how
+  will INTEGER,                   -- said by the server when its session ended: how
+  origin INTEGER,                 -- number at the linked host that it came from
+  origin_ts INTEGER               -- time there, microseconds since 1970
 );
 CREATE UNIQUE INDEX messages_by_number ON messages (stream, seq);
 CREATE INDEX messages_by_room_announced_to ON messages (substr(notice, 11)) WHERE notice IS NOT NULL;
@@ -111,6 +113,26 @@ CREATE TABLE marks (
   stream INTEGER NOT NULL,
   seq INTEGER NOT NULL,           -- everything up to here was read
   PRIMARY KEY (uid, label, stream)
+) WITHOUT ROWID;
+CREATE TABLE imports (            -- newest message of each room of a linked host that is here
+  host TEXT NOT NULL,
+  stream TEXT NOT NULL,           -- a room's name as it is compared, or '!'
+  generation INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  PRIMARY KEY (host, stream)
+) WITHOUT ROWID;
+CREATE TABLE remote_roles (       -- users of linked hosts who may not speak in rooms
+  stream INTEGER NOT NULL,
+  user TEXT NOT NULL,
+  role INTEGER NOT NULL,
+  PRIMARY KEY (stream, user, role)
+) WITHOUT ROWID;
+CREATE TABLE exports (            -- since when streams are exported to linked hosts
+  host TEXT NOT NULL,             -- name of this host among them
+  stream TEXT NOT NULL,           -- as in imports
+  generation INTEGER NOT NULL,
+  after INTEGER NOT NULL,         -- messages up to this number are not exported
+  PRIMARY KEY (host, stream)
 ) WITHOUT ROWID;
 CREATE TABLE facts (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE removed (id INTEGER PRIMARY KEY); -- messages that the index may still have
@@ -158,6 +180,30 @@ DELETE FROM facts WHERE key = 'indexed';
     "
 ALTER TABLE streams ADD COLUMN room_id INTEGER NOT NULL DEFAULT 0;
 UPDATE streams SET room_id = random() WHERE kind = 0;
+",
+    "
+ALTER TABLE messages ADD COLUMN origin INTEGER;
+ALTER TABLE messages ADD COLUMN origin_ts INTEGER;
+CREATE TABLE imports (
+  host TEXT NOT NULL,
+  stream TEXT NOT NULL,
+  generation INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  PRIMARY KEY (host, stream)
+) WITHOUT ROWID;
+CREATE TABLE remote_roles (
+  stream INTEGER NOT NULL,
+  user TEXT NOT NULL,
+  role INTEGER NOT NULL,
+  PRIMARY KEY (stream, user, role)
+) WITHOUT ROWID;
+CREATE TABLE exports (
+  host TEXT NOT NULL,
+  stream TEXT NOT NULL,
+  generation INTEGER NOT NULL,
+  after INTEGER NOT NULL,
+  PRIMARY KEY (host, stream)
+) WITHOUT ROWID;
 ",
 ];
 
@@ -224,6 +270,8 @@ pub(super) fn index(connection: &Connection) {
         "CREATE INDEX IF NOT EXISTS follows_by_stream ON follows (stream)",
         "CREATE INDEX IF NOT EXISTS marks_by_stream ON marks (stream)",
         "CREATE INDEX IF NOT EXISTS audit_by_user ON audit (office, uid)",
+        "CREATE INDEX IF NOT EXISTS messages_by_origin ON messages (stream, origin)
+         WHERE origin IS NOT NULL",
     ] {
         let _ = connection.execute(sql, ());
     }

@@ -9,8 +9,11 @@ use std::{
 use super::*;
 use crate::chat::{
     batch,
+    linked::{ImportedFrom, LinkPosition},
     member::{Kind, Member, SessionId},
-    names::{RoomName, UserName},
+    message::Origin,
+    names::{HostName, RoomName, UserName},
+    rules::Role,
     store::{Entry, Record, SearchQuestion, StreamKey},
     stream_id::StreamId,
 };
@@ -125,9 +128,62 @@ pub(super) fn entry(stream: &StreamKey, seq: u64, session: u64, user: &str, text
         to_label: None,
         notice: None,
         will: None,
+        origin: None,
         text: text.into(),
         submit: Some(([7; 16], seq)),
     }
+}
+
+#[test]
+fn messages_of_linked_hosts_are_stored_with_their_positions() {
+    let dir = tempfile::tempdir().unwrap();
+    let dev = stream("dev");
+    let imported = |seq: u64, session, user: &str, generation, number| {
+        let host = HostName::new(user.split_once('@').unwrap().1).unwrap();
+        let origin = Origin { seq: number, wall_us: -5 };
+        let origin = Some(ImportedFrom { host, generation, origin });
+        Entry { origin, submit: None, ..entry(&dev, seq, session, user, "text") }
+    };
+    let kept = open(dir.path());
+    let role = |on| Record::RemoteRole {
+        room: room("dev"),
+        user: UserName::new("eve@db1").unwrap(),
+        role: Role::Banned,
+        on,
+    };
+    let after = LinkPosition { generation: 3, seq: 9 };
+    let host = HostName::new("web1").unwrap();
+    let export = Record::Export { host: host.clone(), stream: dev.clone(), after };
+    let entries = vec![
+        entry(&dev, 1, 1, "ann", "ours"),
+        imported(2, 2, "bob@db1", 7, 40),
+        imported(3, 2, "bob@db1", 7, 41),
+        imported(4, 3, "eve@lap2", 8, 41),
+    ];
+    kept.commit(vec![role(true), export], entries).unwrap();
+    kept.commit(Vec::new(), vec![imported(5, 4, "bob@db1", 7, 45)]).unwrap();
+    let number = |history: &History, host: &str, seq| {
+        let host = HostName::new(host).unwrap();
+        history.reader().query().number_of_origin(&dev, &host, seq).unwrap()
+    };
+    for (host, seq, expected) in
+        [("db1", 40, 2), ("db1", 41, 3), ("lap2", 41, 4), ("db1", 45, 5), ("db1", 42, 0)]
+    {
+        assert_eq!(number(&kept.history, host, seq), expected, "{host} {seq}");
+    }
+    drop(kept);
+    let restored = open(dir.path()).loaded.restored;
+    let imports: Vec<_> =
+        restored.imports.iter().map(|i| (i.host.as_str(), &*i.stream, i.at.seq)).collect();
+    assert_eq!(imports, [("db1", "dev", 45), ("lap2", "dev", 41)]);
+    assert_eq!(restored.exports, [(host, "dev".into(), after)]);
+    assert!(!restored.rooms[0].rules.hears_remote(&UserName::new("eve@db1").unwrap()));
+    assert!(restored.users.iter().all(|(_, name)| name.host().is_none()), "they have no user id");
+    let kept = open(dir.path());
+    kept.commit(vec![role(false)], Vec::new()).unwrap();
+    drop(kept);
+    let restored = open(dir.path()).loaded.restored;
+    assert!(restored.rooms[0].rules.hears_remote(&UserName::new("eve@db1").unwrap()));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::schema::key_of;
 use crate::{
     chat::{
         member::{EndCause, Member, SessionId},
-        names::Label,
+        names::{HostName, Label},
         store::{Entry, StreamKey},
     },
     history::{rows::pack_notice, stats::Shared},
@@ -70,6 +70,8 @@ pub(super) struct Page<'a> {
     pub(super) next_id: u64,
     pub(super) now_us: i64,
     pub(super) heads: HashMap<i64, (u64, i64)>,
+    /// Newest messages of linked hosts, to be written at the end.
+    pub(super) imported: HashMap<(HostName, Arc<StreamKey>), (u64, u64)>,
 }
 
 impl Page<'_> {
@@ -155,8 +157,8 @@ impl Page<'_> {
         };
         let transaction = self.transaction;
         let sql =
-            "INSERT INTO messages (id, stream, seq, ts, sender, reply_to, to_label, notice, text, will)
-                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+            "INSERT INTO messages (id, stream, seq, ts, sender, reply_to, to_label, notice, text,
+                   will, origin, origin_ts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         let mut insert = transaction.prepare_cached(sql)?;
         for all in entries.chunk_by(follows) {
             for some in all.chunks(UNACKED_SUBMITS_MAX) {
@@ -189,12 +191,19 @@ impl Page<'_> {
             insert.raw_bind_parameter(8, entry.notice.as_deref().map(pack_notice))?;
             insert.raw_bind_parameter(9, &*entry.text)?;
             insert.raw_bind_parameter(10, entry.will.map(EndCause::number))?;
+            let origin = entry.origin.as_ref().map(|from| from.origin);
+            insert.raw_bind_parameter(11, origin.map(|origin| origin.seq))?;
+            insert.raw_bind_parameter(12, origin.map(|origin| origin.wall_us))?;
             insert.raw_execute()?;
             self.next_id += 1;
             bytes += entry.text.len() as u64 + HISTORY_MESSAGE_BYTES;
         }
         *self.said.entry(sender).or_default() += bytes;
         self.heads.insert(stream, (last.seq, last.wall_us));
+        if let Some(from) = &last.origin {
+            let key = (from.host.clone(), Arc::clone(&last.stream));
+            self.imported.insert(key, (from.generation, from.origin.seq));
+        }
         match first.submit {
             Some((instance, counter)) => {
                 let count = entries.len() as u64;
@@ -261,6 +270,12 @@ impl Page<'_> {
         let mut update = self.transaction.prepare_cached(sql)?;
         for (stream, (head, newest_us)) in &self.heads {
             update.execute(params![stream, head, newest_us])?;
+        }
+        let sql = "INSERT INTO imports VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE
+                   SET generation = excluded.generation, seq = excluded.seq";
+        let mut update = self.transaction.prepare_cached(sql)?;
+        for ((host, stream), (generation, seq)) in &self.imported {
+            update.execute(params![host.as_str(), stream.linked(), generation, seq])?;
         }
         Ok(self.unsaid)
     }

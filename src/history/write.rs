@@ -468,6 +468,7 @@ impl Writer {
             said: HashMap::new(),
             unsaid: Vec::new(),
             heads: HashMap::new(),
+            imported: HashMap::new(),
         };
         for record in &job.records {
             page.record(record)?;

@@ -232,6 +232,7 @@ pub(super) fn unpack_row(
         1 => State::Away,
         2 => State::Idle,
         3 => State::Unresponsive,
+        5 => State::Unreachable,
         _ => return Err(()),
     };
     let count = usize::try_from(w[5] >> 24 & 0xff).map_err(|_| ())?;

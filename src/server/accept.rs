@@ -190,6 +190,7 @@ pub(super) async fn standing(core: &Core, uid: u32, user: &UserName) -> Standing
             ],
             create_rooms: may(&policy.create_rooms),
             join: may(&policy.join),
+            link: named(&policy.link),
         };
         let led = rooms.iter().filter(|(_, room)| named(&room.operators));
         let leads = led.filter_map(|(name, _)| RoomName::new(name).ok()).collect();

@@ -168,6 +168,9 @@ fn ask(query: &Query<'_>, question: Question) -> Result<HistoryAnswer, HistoryEr
         Question::NumberAt { stream, wall_us } => {
             query.number_at(&stream, wall_us).map(|number| plain(Reply::Number(number)))
         }
+        Question::Origin { stream, host, seq } => {
+            query.number_of_origin(&stream, &host, seq).map(|number| plain(Reply::Number(number)))
+        }
         Question::Search(search) => {
             let mut found = query.search(&search)?;
             // The newest that fit into one answer.
@@ -348,6 +351,7 @@ mod tests {
                 to_label: None,
                 notice: None,
                 will: None,
+                origin: None,
                 text: "hello @bob".into(),
                 submit: None,
             });

@@ -12,9 +12,10 @@ use crate::{
     chat::{
         event::Event,
         frames::{Ack, Destination, Frame, Line, Report, Submit},
+        linked::{Import, LinkPosition, LinkRequest, LinkedStream, Roster},
         member::SessionId,
         message::AnnouncementId,
-        names::{Label, RoomName, Target, UserName},
+        names::{HostName, Label, RoomName, Target, UserName},
         refusal::Refusal,
         reply::Reply,
         request::{
@@ -116,6 +117,14 @@ numbered! {
     Take { stream: StreamId, seq: u64 } = { Request::Take { stream, seq } };
     Answered { stream: StreamId, seq: u64, failed: bool, silent: bool }
         = { Request::Answered { stream, seq, failed, silent } };
+    LinkBegin { host: HostName } = { Request::Link(LinkRequest::Begin { host }) };
+    LinkExport { stream: LinkedStream, renew: Option<LinkPosition> }
+        = { Request::Link(LinkRequest::Export { stream, renew }) };
+    LinkImports { skip: u32 } = { Request::Link(LinkRequest::Imports { skip }) };
+    LinkImport { import: Import } = { Request::Link(LinkRequest::Import(import)) };
+    LinkRoster { roster: Roster } = { Request::Link(LinkRequest::Roster(roster)) };
+    LinkFind { room: RoomName, host: HostName, seq: u64 }
+        = { Request::Link(LinkRequest::Find { room, host, seq }) };
 }
 
 #[derive(Serialize, Deserialize)]

@@ -3,9 +3,12 @@
 use moot::chat::{
     event::Event,
     frames::{Destination, Frame, Line, Submit},
-    member::SessionId,
+    linked::{
+        Import, ImportedMessage, ImportedNotice, LinkPosition, LinkRequest, LinkedStream, Roster,
+    },
+    member::{Kind, Level, SessionId},
     message::{AnnouncementId, BootId},
-    names::{Label, RoomName, Target, UserName},
+    names::{HostName, Label, RoomName, Target, UserName},
     reply::{Reply, StreamInfo},
     request::{
         Announce, Answering, Begin, Follow, HistoryRequest, Request, SearchRequest, SessionRequest,
@@ -205,7 +208,7 @@ impl Pick<'_, '_> {
     }
 
     fn announce(&mut self) -> Announce {
-        let level = self.tape.value().unwrap_or(moot::chat::member::Level::Info);
+        let level = self.tape.value().unwrap_or(Level::Info);
         let text = Text::new(self.text()).expect("a text");
         Announce {
             room: self.maybe(Self::room),
@@ -232,6 +235,59 @@ impl Pick<'_, '_> {
         let query = make(self);
         assert!(is_made(&query), "{query:?} is in the row of another one");
         query
+    }
+
+    fn link(&mut self) -> LinkRequest {
+        let (make, is_made) = LINKS[self.tape.below(LINKS.len())];
+        let request = make(self);
+        assert!(is_made(&request), "{request:?} is in the row of another one");
+        request
+    }
+
+    fn host(&mut self) -> HostName {
+        let hosts = ["db1", "web1", "lap2"];
+        HostName::new(hosts[self.tape.below(hosts.len())]).expect("a name")
+    }
+
+    fn linked(&mut self) -> LinkedStream {
+        if self.yes() { LinkedStream::Announcements } else { LinkedStream::Room(self.room()) }
+    }
+
+    fn position(&mut self) -> LinkPosition {
+        LinkPosition { generation: self.number(), seq: self.number() }
+    }
+
+    fn import(&mut self) -> Import {
+        let message = |pick: &mut Self| ImportedMessage {
+            seq: pick.number(),
+            user: pick.user(),
+            label: pick.label(),
+            kind: Kind::Person,
+            wall_us: pick.time(),
+            reply_to: pick.maybe(Self::number),
+            notice: pick.maybe(|pick| ImportedNotice {
+                level: Level::Info,
+                room: pick.maybe(Self::room),
+                expires_us: pick.maybe(Self::number),
+                retain: pick.yes(),
+                ack: pick.yes(),
+            }),
+            text: Text::new(pick.text()).expect("a text"),
+        };
+        let mut messages: Vec<_> = (0..self.tape.byte() % 4).map(|_| message(self)).collect();
+        if self.tape.chance(6) {
+            messages.sort_by_key(|message| message.seq);
+            messages.dedup_by_key(|message| message.seq);
+        }
+        let last = messages.last().map_or(0, |message| message.seq);
+        Import {
+            host: self.host(),
+            stream: self.linked(),
+            prev: self.position(),
+            upto: last.saturating_add(self.small().into()),
+            has_gap: self.yes(),
+            messages,
+        }
     }
 
     fn statement(&mut self) -> SessionRequest {
@@ -322,6 +378,7 @@ table! { REQUESTS, every_request_has_a_row, Request:
     Will |pick| Request::Will { text: pick.maybe(|pick| Text::new(pick.text()).expect("a text")) };
     History |pick| Request::History(pick.query());
     Session |pick| Request::Session(pick.statement());
+    Link |pick| Request::Link(pick.link());
     MarkRead |pick| Request::MarkRead { target: pick.target(), seq: pick.number() };
     DeleteRoom |pick| Request::DeleteRoom { room: pick.room() };
     Ask |pick| Request::Ask { counter: pick.number(), again: pick.yes() };
@@ -339,6 +396,23 @@ table! { REQUESTS, every_request_has_a_row, Request:
         failed: pick.yes(),
         silent: pick.yes(),
     };
+}
+
+table! { LINKS, every_link_request_has_a_row, LinkRequest:
+    Begin |pick| LinkRequest::Begin { host: pick.host() };
+    Export |pick| LinkRequest::Export {
+        stream: pick.linked(),
+        renew: pick.maybe(Pick::position),
+    };
+    Imports |pick| LinkRequest::Imports { skip: pick.small() };
+    Import |pick| LinkRequest::Import(pick.import());
+    Roster |pick| LinkRequest::Roster(Roster {
+        host: pick.host(),
+        reachable: pick.yes(),
+        members: (0..pick.small() % 4).filter_map(|_| pick.tape.value()).collect(),
+        is_last: pick.yes(),
+    });
+    Find |pick| LinkRequest::Find { room: pick.room(), host: pick.host(), seq: pick.number() };
 }
 
 table! { QUERIES, every_query_has_a_row, HistoryRequest:

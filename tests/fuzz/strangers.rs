@@ -523,7 +523,8 @@ fn asks(question: &Question, of: &StreamKey) -> bool {
     match question {
         Question::Page { stream, .. }
         | Question::Span { stream, .. }
-        | Question::NumberAt { stream, .. } => stream == of,
+        | Question::NumberAt { stream, .. }
+        | Question::Origin { stream, .. } => stream == of,
         Question::Search(search) => match (&search.stream, of) {
             (Some(stream), _) => stream == of,
             (None, StreamKey::Room(room)) => !search.hidden.contains(room),

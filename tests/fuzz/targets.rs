@@ -370,6 +370,7 @@ fn rewritten(head: Head, messages: &[MessageRef<'_>]) -> Option<Vec<u8>> {
             to_label: to_label.as_ref(),
             notice: notice.as_ref(),
             will: message.will,
+            origin: message.origin,
             withheld: message.withheld,
             text: message.text.read().ok()?,
         };
@@ -436,6 +437,7 @@ pub fn any_body(tape: &mut Tape<'_>, tag: StreamId, first: u64) -> Option<Vec<u8
                 to_label: to_label.as_ref(),
                 notice: tape.chance(2).then_some(&notice),
                 will: will.filter(|_| tape.chance(1)),
+                origin: tape.value()?,
                 withheld: tape.chance(1),
                 text: text.as_str(),
             },

@@ -83,6 +83,7 @@ impl Insider {
             to_label: None,
             notice,
             will: None,
+            origin: None,
             withheld: false,
             text: "forged",
         };

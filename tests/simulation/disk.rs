@@ -149,7 +149,8 @@ impl Disk {
                     roles.push((uid, role));
                 }
             }
-            Record::Audit(_) => {}
+            // Worlds without linked hosts.
+            Record::Audit(_) | Record::RemoteRole { .. } | Record::Export { .. } => {}
             Record::InstanceGone { uid, instance } => {
                 self.submits.retain(|s| (s.uid, s.instance) != (uid, instance));
             }

@@ -962,6 +962,8 @@ impl World {
                 | Record::Follow { .. }
                 | Record::NameGone { .. }
                 | Record::InstanceGone { .. }
+                | Record::RemoteRole { .. }
+                | Record::Export { .. }
                 | Record::Mark { .. } => {}
             }
         }

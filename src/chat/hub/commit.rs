@@ -167,6 +167,7 @@ impl Hub {
             let reply = |pending: &Pending| Some((pending.submit?.0, pending.entry.reply_to?));
             let replies: Vec<_> =
                 stream.in_flight.uncommitted.iter().take(committed).filter_map(reply).collect();
+            let from = stream.in_flight.ready.len();
             stream.in_flight.ready.extend(stream.in_flight.uncommitted.drain(..committed));
             if !stream.in_flight.uncommitted.is_empty() {
                 self.commits.add_stream(tag);
@@ -175,6 +176,7 @@ impl Hub {
             for (instance, to) in replies {
                 self.replied(instance, tag, to);
             }
+            self.imports_stored(tag, from);
         }
         self.end_turn(now);
     }
@@ -223,6 +225,7 @@ impl Hub {
             self.release(tag, &refused);
         }
         self.jobs_not_stored(tag, why);
+        self.imports_failed(tag, &refused, why);
         for pending in refused {
             self.out.counters.messages -= 1;
             let used = self.accounts.usage.of(pending.entry.from.uid);

@@ -38,6 +38,9 @@ mod follows;
 mod gone;
 #[cfg(test)]
 mod identity_cases;
+#[cfg(test)]
+mod import_cases;
+mod importing;
 mod instances;
 mod job;
 mod job_board;
@@ -45,6 +48,7 @@ mod joining;
 mod kick;
 mod kicks;
 mod ledger;
+mod links;
 mod notices;
 mod outcomes;
 mod output;
@@ -58,6 +62,7 @@ mod receipts;
 mod reception;
 #[cfg(test)]
 mod refusals;
+mod remote_rows;
 #[cfg(test)]
 mod removal;
 mod request;

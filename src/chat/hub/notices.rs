@@ -138,11 +138,17 @@ impl Hub {
     }
 
     /// Numbers an announcement and has it stored, with what is to be kept of it.
-    fn put_on_its_way(&mut self, now: Now, account: AccountId, mut announcing: Announcing) {
+    pub(super) fn put_on_its_way(
+        &mut self,
+        now: Now,
+        account: AccountId,
+        mut announcing: Announcing,
+    ) {
         announcing.state.wall_us = now.wall_us;
         let state = &announcing.state;
         let draft = EntryDraft {
             notice: Some(Box::new(state.notice())),
+            origin: state.origin.clone(),
             ..EntryDraft::new(Arc::clone(&state.from), (&*state.text).into())
         };
         let number = self.number(now, ANNOUNCEMENTS, account, draft);
@@ -193,6 +199,8 @@ impl Hub {
             | Record::Follow { .. }
             | Record::NameGone { .. }
             | Record::InstanceGone { .. }
+            | Record::RemoteRole { .. }
+            | Record::Export { .. }
             | Record::Receipt(_)
             | Record::Mark { .. } => true,
         };
@@ -406,6 +414,7 @@ pub(super) fn withheld(entry: &Entry, builder: &mut Builder, headroom: usize) {
         to_label: None,
         notice: None,
         will: None,
+        origin: None,
         withheld: true,
         text: "",
     };
@@ -505,6 +514,8 @@ mod tests {
                 | Record::Follow { .. }
                 | Record::NameGone { .. }
                 | Record::InstanceGone { .. }
+                | Record::RemoteRole { .. }
+                | Record::Export { .. }
                 | Record::Mark { .. } => {}
             }
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{accounts::AccountId, instances::InstanceKey};
 use crate::chat::{
+    linked::ImportedFrom,
     member::{EndCause, Member},
     message::Notice,
     names::Label,
@@ -31,6 +32,7 @@ pub(super) struct EntryDraft {
     pub(super) to_label: Option<Label>,
     pub(super) notice: Option<Box<Notice>>,
     pub(super) will: Option<EndCause>,
+    pub(super) origin: Option<ImportedFrom>,
     pub(super) text: SharedText,
     pub(super) submit: Option<(InstanceKey, u64)>,
 }
@@ -38,6 +40,15 @@ pub(super) struct EntryDraft {
 impl EntryDraft {
     /// A text that the server sends for a member.
     pub(super) fn new(from: Arc<Member>, text: SharedText) -> Self {
-        Self { from, text, reply_to: None, to_label: None, notice: None, will: None, submit: None }
+        Self {
+            from,
+            text,
+            reply_to: None,
+            to_label: None,
+            notice: None,
+            will: None,
+            origin: None,
+            submit: None,
+        }
     }
 }

@@ -172,6 +172,7 @@ impl Hub {
                     to_label: None,
                     notice: Some(&notice),
                     will: None,
+                    origin: None,
                     withheld: false,
                     text: &state.text,
                 };

@@ -12,9 +12,12 @@ use super::{
 use crate::{
     chat::{
         frames::{ANNOUNCEMENTS, Destination, Frame, Hello, Line, Report, Submit},
+        linked::{
+            Import, ImportedMessage, LinkPosition, LinkRequest, LinkedStream, Roster, uid_of_host,
+        },
         member::{Kind, Peer, SessionId},
         message::AnnouncementId,
-        names::{Label, RoomName, Target, UserName},
+        names::{HostName, Label, RoomName, Target, UserName},
         refusal::Refusal,
         reply::Reply,
         request::{
@@ -123,6 +126,12 @@ macro_rules! table {
     (@pattern Deaf) => { Request::Session(SessionRequest::Deaf { .. }) };
     (@pattern Active) => { Request::Session(SessionRequest::Active { .. }) };
     (@pattern Quit) => { Request::Session(SessionRequest::Quit { .. }) };
+    (@pattern LinkBegin) => { Request::Link(LinkRequest::Begin { .. }) };
+    (@pattern Export) => { Request::Link(LinkRequest::Export { .. }) };
+    (@pattern Imports) => { Request::Link(LinkRequest::Imports { .. }) };
+    (@pattern Import) => { Request::Link(LinkRequest::Import(_)) };
+    (@pattern Roster) => { Request::Link(LinkRequest::Roster(_)) };
+    (@pattern Find) => { Request::Link(LinkRequest::Find { .. }) };
     (@pattern $variant:ident) => { Request::$variant { .. } };
     (@row $rows:ident $variant:ident (never: $reason:literal)) => {};
     (@row $rows:ident $variant:ident { $($case:literal: $stage:expr;)+ }) => {
@@ -142,7 +151,7 @@ fn direct(name: &str) -> Target {
 }
 
 fn no_rights() -> Rights {
-    Rights { operator: false, announce: [false; 4], create_rooms: false, join: false }
+    Rights { operator: false, announce: [false; 4], create_rooms: false, join: false, link: false }
 }
 
 fn create(name: &str) -> Request {
@@ -679,6 +688,106 @@ table! {
             (EVE, Request::Answered { stream, seq: 101, failed: false, silent: true })
         };
     }
+    LinkBegin {
+        "a user whom the policy does not name": |_| (SAM, begin_link());
+        "a server without a history": |scene| {
+            (scene.hub.rules.store, scene.hub.rules.persistent) = (false, false);
+            (0, begin_link())
+        };
+        "a second link": |scene| {
+            scene.request(0, begin_link()).unwrap();
+            let rights = Rights { link: true, ..Rights::EVERYBODY };
+            scene.hub.set_rights(SAM, rights);
+            (SAM, begin_link())
+        };
+    }
+    Export {
+        "a session that is no link": |_| (0, export("den"));
+        "a room without history": |scene| {
+            scene.request(0, begin_link()).unwrap();
+            let memory = Request::CreateRoom {
+                room: room("ram"),
+                history: false,
+                private: false,
+                read_only: false,
+            };
+            scene.request(ANN, memory).unwrap();
+            (0, export("ram"))
+        };
+        "a private room that the link may not read": |scene| {
+            scene.request(0, begin_link()).unwrap();
+            (0, export("vault"))
+        };
+    }
+    Imports {
+        "a session that is no link": |_| (0, Request::Link(LinkRequest::Imports { skip: 0 }));
+    }
+    Import {
+        "a session that is no link": |_| (0, import("db1", &[1]));
+        "this host": |scene| {
+            scene.request(0, begin_link()).unwrap();
+            (0, import("web1", &[1]))
+        };
+        "numbers that do not rise": |scene| {
+            scene.request(0, begin_link()).unwrap();
+            (0, import("db1", &[2, 1]))
+        };
+        "a host whose texts fill the history": |scene| {
+            scene.request(0, begin_link()).unwrap();
+            let uid = uid_of_host(&HostName::new("db1").unwrap());
+            scene.hub.set_over_history([(uid, 1)].into());
+            (0, import("db1", &[1]))
+        };
+    }
+    Roster {
+        "a session that is no link": |_| (0, roster("db1"));
+        "this host": |scene| {
+            scene.request(0, begin_link()).unwrap();
+            (0, roster("web1"))
+        };
+    }
+    Find {
+        "a room that is absent": |scene| {
+            scene.request(0, begin_link()).unwrap();
+            let host = HostName::new("db1").unwrap();
+            (0, Request::Link(LinkRequest::Find { room: room("nosuch"), host, seq: 1 }))
+        };
+    }
+}
+
+fn begin_link() -> Request {
+    Request::Link(LinkRequest::Begin { host: HostName::new("web1").unwrap() })
+}
+
+fn export(name: &str) -> Request {
+    Request::Link(LinkRequest::Export { stream: LinkedStream::Room(room(name)), renew: None })
+}
+
+fn import(host: &str, seqs: &[u64]) -> Request {
+    let message = |seq: &u64| ImportedMessage {
+        seq: *seq,
+        user: UserName::new("bob").unwrap(),
+        label: None,
+        kind: Kind::Person,
+        wall_us: 1,
+        reply_to: None,
+        notice: None,
+        text: Text::new("hi").unwrap(),
+    };
+    Request::Link(LinkRequest::Import(Import {
+        host: HostName::new(host).unwrap(),
+        stream: LinkedStream::Room(room("den")),
+        prev: LinkPosition { generation: 1, seq: 0 },
+        upto: 9,
+        has_gap: false,
+        messages: seqs.iter().map(message).collect(),
+    }))
+}
+
+fn roster(host: &str) -> Request {
+    let host = HostName::new(host).unwrap();
+    let roster = Roster { host, reachable: true, members: Vec::new(), is_last: true };
+    Request::Link(LinkRequest::Roster(roster))
 }
 
 #[test]

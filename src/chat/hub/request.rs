@@ -163,6 +163,7 @@ impl Hub {
             Request::DeleteRoom { room } => {
                 self.delete_room(now, id, serial, &room).map(|()| Later)
             }
+            Request::Link(request) => self.link_request(now, id, serial, request),
             Request::Session(request) => Ok(Done(self.session_request(now, id, &request))),
             Request::Ask { counter, again } => {
                 // Without a reply it is answered once the message is published.
@@ -230,6 +231,10 @@ impl Hub {
     }
 
     pub(super) fn uid_of(&self, user: &UserName) -> Result<u32, Refusal> {
+        if let Some(host) = user.host() {
+            let text = format!("{user} is a user of the linked host {host}, not of this one");
+            return refuse(RefusalCode::Absent, text);
+        }
         match self.users.uid(user) {
             Some(uid) => Ok(uid),
             None => refuse(RefusalCode::Absent, format!("user {user} does not exist on this host")),

@@ -60,6 +60,7 @@ impl Hub {
         for (uid, until_us) in restored.submits_cut {
             hub.instances.forget(uid, until_us);
         }
+        hub.links.restore(restored.imports, restored.exports);
         hub
     }
 }

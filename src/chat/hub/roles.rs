@@ -34,6 +34,9 @@ impl Hub {
         let tag = self.known_room(own, room)?;
         let (what, done) = words(role, on);
         self.must_lead(own, tag, what)?;
+        if user.host().is_some() {
+            return self.set_remote_role(now, own, tag, user, role, on);
+        }
         let by_office = !self.leads_by_its_rules(own, tag);
         let uid = self.uid_of(user)?;
         self.may_be_ruled(own, uid, tag, role, on)?;
@@ -71,6 +74,38 @@ impl Hub {
         }
         if shuts_out || self.may_read(uid, tag).is_err() {
             self.shut_out(id, uid, tag, None, role == Role::Banned && on);
+        }
+        Ok(Reply::Done)
+    }
+
+    /// Bans or mutes a user of a linked host. The own name is the user's only identity here.
+    fn set_remote_role(
+        &mut self,
+        now: Now,
+        own: u32,
+        tag: StreamId,
+        user: &UserName,
+        role: Role,
+        on: bool,
+    ) -> Result<Reply, Refusal> {
+        if matches!(role, Role::Operator | Role::Invited) {
+            let text = format!("{user} is a user of another host, and has no rights on this one");
+            return refuse(RefusalCode::Denied, text);
+        }
+        let StreamKind::Room { rules, name, .. } = &mut self.stream_mut(tag).topic else {
+            return refuse(RefusalCode::Absent, "the room was deleted");
+        };
+        let name = name.clone();
+        let Some(changed) = rules.set_remote(user, role, on) else {
+            return refuse(
+                RefusalCode::Failed,
+                format!("{name} has {ROOM_ROLES_MAX} roles (limit)"),
+            );
+        };
+        if changed {
+            let record = Record::RemoteRole { room: name.clone(), user: user.clone(), role, on };
+            self.commits.add(record);
+            self.audit(now, own, format!("{} @{user} in {name}", words(role, on).1));
         }
         Ok(Reply::Done)
     }

@@ -16,6 +16,7 @@ use crate::{
         event::Event,
         frames::Hello,
         hub::sessions::Silence,
+        linked::is_host_uid,
         member::{EndCause, Member, Peer, SessionId},
         names::{Label, RoomName},
         presence_row::Row,
@@ -49,6 +50,10 @@ impl Hub {
             && !self.follows.contains(&(peer.uid, hello.label.clone()))
         {
             return Err(Refusal::new(RefusalCode::Input, e.to_string()));
+        }
+        if is_host_uid(peer.uid) {
+            let text = format!("user id {} is reserved for linked hosts", peer.uid);
+            return Err(Refusal::new(RefusalCode::Denied, text));
         }
         let account = AccountId::of(&peer, self.rules.host, id);
         let of_account = self.accounts.sessions_of(account);
@@ -124,6 +129,8 @@ impl Hub {
         self.instances.detach(now.wall_us, session.instance, id, good_bye);
         self.accounts.end_session(account);
         self.receipts_session_ended(id);
+        self.links.session_ended(id);
+        self.remote_rows_ended(id);
         self.accounts.forget_slowed(id);
         self.out.push(Action::RowGone(id));
     }

@@ -206,6 +206,7 @@ macro_rules! table {
     (@pattern Deaf) => { Request::Session(SessionRequest::Deaf { .. }) };
     (@pattern Active) => { Request::Session(SessionRequest::Active { .. }) };
     (@pattern Quit) => { Request::Session(SessionRequest::Quit { .. }) };
+    (@pattern Link) => { Request::Link(_) };
     (@pattern $variant:ident) => { Request::$variant { .. } };
     (@row $rows:ident $variant:ident (names: $nothing:literal)) => {};
     (@row $rows:ident $variant:ident { makes: $requests:expr }) => {
@@ -285,6 +286,7 @@ table! {
     DeleteRoom { |t| vec![Request::DeleteRoom { room: t.room.clone() }] }
     Active (names: "nothing")
     Quit (names: "nothing")
+    Link (names: "what is a link's own, and rooms, as Open does")
     Ask (names: "a text of the client itself")
     Answer { |t| {
         let answer = |jobs, done| {

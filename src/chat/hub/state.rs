@@ -13,7 +13,9 @@ use super::{
     follows::FollowTable,
     instances::Instances,
     kicks::Kicks,
+    links::Links,
     output::HubOutput,
+    remote_rows::RemoteRows,
     sessions::{Session, Sessions, Wait},
     stream::Stream,
     streams::Streams,
@@ -60,6 +62,8 @@ pub struct Hub {
     pub(super) asking: WorkQueue,
     pub(super) kicks: Kicks,
     pub(super) audit_log: AuditLog,
+    pub(super) links: Links,
+    pub(super) remote_rows: RemoteRows,
     pub(super) out: HubOutput,
 }
 
@@ -86,6 +90,8 @@ impl Hub {
             asking,
             kicks: Kicks::default(),
             audit_log: AuditLog::default(),
+            links: Links::default(),
+            remote_rows: RemoteRows::default(),
             out: HubOutput::default(),
         }
     }
@@ -199,7 +205,8 @@ impl Hub {
     /// Returns true if a name was looked up lately; if not, the shell should do that first.
     #[must_use]
     pub fn knows_user(&self, user: &UserName) -> bool {
-        self.users.is_answered(self.clock.turn.mono_us, user)
+        // A user of a linked host is never one of this host, whatever the user database says.
+        user.host().is_some() || self.users.is_answered(self.clock.turn.mono_us, user)
     }
 
     /// The user id that had a name when that was last looked up.

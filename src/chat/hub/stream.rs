@@ -108,6 +108,7 @@ impl Stream {
             to_label: draft.to_label,
             notice: draft.notice,
             will: draft.will,
+            origin: draft.origin,
             text: draft.text,
             submit: draft.submit.and_then(|(key, counter)| Some((key.stored_as()?, counter))),
         };

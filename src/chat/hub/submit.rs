@@ -178,6 +178,7 @@ impl Hub {
                 to_label: to_label.cloned(),
                 notice: None,
                 will: None,
+                origin: None,
                 text: SharedText::part(&all, text),
                 submit: Some((instance, counter)),
             };
@@ -412,6 +413,7 @@ impl Entry {
             to_label: self.to_label.as_ref(),
             notice: self.notice.as_deref(),
             will: self.will,
+            origin: self.origin.as_ref().map(|from| from.origin),
             withheld: false,
             text: &self.text,
         }

@@ -482,6 +482,7 @@ fn batch_of(tag: StreamId, seqs: std::ops::RangeInclusive<u64>) -> Vec<u8> {
             to_label: None,
             notice: None,
             will: None,
+            origin: None,
             withheld: false,
             text: "x",
         };

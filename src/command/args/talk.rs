@@ -103,6 +103,9 @@ pub(in crate::command) struct ListenArgs {
     pub(in crate::command) raw: bool,
     #[command(flatten)]
     pub(in crate::command) exec: ExecArgs,
+    /// Also run CMD for messages of users of linked hosts (ann@db1)
+    #[arg(long, requires = "exec")]
+    pub(in crate::command) remote: bool,
     /// Exit with code 1 when the --exec program fails
     #[arg(long, requires = "exec")]
     pub(in crate::command) fail_fast: bool,

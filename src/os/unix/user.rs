@@ -15,7 +15,7 @@ pub fn own_uid() -> u32 {
 #[must_use]
 pub fn user_name(uid: u32) -> Option<UserName> {
     let user = User::from_uid(Uid::from_raw(uid)).ok().flatten()?;
-    UserName::new(&user.name).ok()
+    UserName::local(&user.name).ok()
 }
 
 /// User id of a name, or of `#1000`.

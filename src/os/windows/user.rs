@@ -55,7 +55,7 @@ pub fn own_uid() -> u32 {
 #[must_use]
 pub fn user_name(uid: u32) -> Option<UserName> {
     let name = account_name(&sid_of(uid)?)?;
-    UserName::new(&name.replace(char::is_whitespace, "_")).ok()
+    UserName::local(&name.replace(char::is_whitespace, "_")).ok()
 }
 
 /// Number of a user's name, or of `#1000`.

@@ -241,6 +241,7 @@ fn message(stream: StreamName, seq: u64, by: &str, text: &str) -> Message {
         mention: text.contains("@ann"),
         notice: None,
         will: None,
+        origin: None,
         text: text.to_owned(),
     }
 }

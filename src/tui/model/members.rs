@@ -55,7 +55,7 @@ pub(super) fn folded(sessions: impl IntoIterator<Item = Present>) -> Vec<Present
             State::Idle => 1,
             State::Away => 2,
             State::Unresponsive => 3,
-            State::Unknown => 4,
+            State::Unknown | State::Unreachable => 4,
         };
         (rank, present.idle_s)
     };

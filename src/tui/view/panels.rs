@@ -138,7 +138,7 @@ fn member_row(model: &Model, present: &Present, columns: usize) -> Row {
         State::Away if present.status.is_empty() => said.push_str(" away"),
         State::Away => said = format!("{said} away: {}", one_line(&present.status, columns)),
         State::Idle => said = format!("{said} {}", idle(present.idle_s)),
-        State::Unresponsive | State::Unknown => said.push_str(" ?"),
+        State::Unresponsive | State::Unknown | State::Unreachable => said.push_str(" ?"),
     }
     let is_here = matches!(present.state, State::Online | State::Idle);
     let style = if is_here { paint.name(&present.name) } else { away };

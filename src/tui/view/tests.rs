@@ -137,6 +137,7 @@ fn notice(number: u64, level: Level, ack: bool, text: &str) -> Message {
         mention: false,
         notice: Some(Notice { level, room: None, expires_wall_us: None, retained: false, ack }),
         will: None,
+        origin: None,
         text: text.into(),
     }
 }

@@ -84,6 +84,7 @@ macro_rules! table {
     (@pattern Deaf) => { Request::Session(SessionRequest::Deaf { .. }) };
     (@pattern Active) => { Request::Session(SessionRequest::Active { .. }) };
     (@pattern Quit) => { Request::Session(SessionRequest::Quit { .. }) };
+    (@pattern Link) => { Request::Link(_) };
     (@pattern $variant:ident) => { Request::$variant { .. } };
     (@row $all:ident $of:ident (names_no_room: $reason:literal)) => {};
     (@row $all:ident $of:ident [$named:ident: $($request:expr),+ $(,)?]) => {{
@@ -162,6 +163,7 @@ table! {
     Answer [of: answering(of, Vec::new()), answering(of, vec![1, 2])]
     Take [of: Request::Take { stream: of.tag, seq: 1 }]
     Answered [of: Request::Answered { stream: of.tag, seq: 1, failed: false, silent: false }]
+    Link [of: Request::Link(LinkRequest::Export { stream: LinkedStream::Room(of.room()), renew: None })]
 }
 
 /// Each frame that can name a room.

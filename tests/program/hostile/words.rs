@@ -84,6 +84,7 @@ fn body() -> Vec<u8> {
             to_label: None,
             notice: None,
             will,
+            origin: None,
             withheld: false,
             text: HOSTILE,
         };
