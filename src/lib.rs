@@ -34,6 +34,9 @@ pub mod client;
 #[doc(hidden)]
 pub mod server;
 
+#[cfg(feature = "link")]
+#[doc(hidden)]
+pub mod link;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod tui;

@@ -17,6 +17,24 @@ pub const HOST_BYTES_MAX: usize = 31;
 pub const LINKED_STREAMS_MAX: usize = 65_536;
 /// Senders of linked hosts that a server remembers between messages.
 pub const LINKED_SENDERS_MAX: usize = 4096;
+/// Linked hosts that a server, or a link, knows of.
+pub const LINK_HOSTS_MAX: usize = 1024;
+/// Bytes of a payload that links exchange: what is larger is not read.
+pub const LINK_PAYLOAD_BYTES_MAX: usize = 512 * 1024;
+/// Bytes of messages in a batch, with what JSON adds to them; one long message may be more.
+pub const LINK_BATCH_BYTES_MAX: usize = 192 * 1024;
+/// Messages in a batch.
+pub const LINK_BATCH_MESSAGES_MAX: usize = 1024;
+/// Bytes of messages in one request of an importer; one long message may be more.
+pub const LINK_PART_BYTES_MAX: usize = 48 * 1024;
+/// Newest messages of a room that a link keeps for its exporter, and their bytes.
+pub const LINK_RECENT_MESSAGES_MAX: usize = 4096;
+/// Bytes of those messages.
+pub const LINK_RECENT_BYTES_MAX: usize = 1 << 20;
+/// Stored messages between the reader of the carrier's stream and the importer.
+pub const LINK_INCOMING_MAX: usize = 64;
+/// Announcements of other hosts whose receipts a link sends there.
+pub const LINK_RECEIPTS_FOLLOWED_MAX: usize = 256;
 /// Rows of linked hosts in the presence table.
 pub const LINKED_ROWS_MAX: usize = 4096;
 /// Those of one host.

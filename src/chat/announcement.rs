@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    linked::ImportedFrom,
+    linked::{ImportedFrom, RemoteReceipt},
     member::{Level, Member},
     message::{AnnouncementId, Notice},
-    names::{Label, RoomName, UserName},
+    names::{HostName, Label, RoomName, UserName},
     reply::AnnouncementState,
     request::Announce,
 };
@@ -70,6 +70,20 @@ pub struct AnnouncementRecord {
     /// Present if a user of a linked host made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) origin: Option<ImportedFrom>,
+    /// Linked hosts that it is for, each with what it reported.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) hosts: Vec<HostReception>,
+}
+
+/// Reception of an announcement by a linked host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct HostReception {
+    pub(super) host: HostName,
+    /// Present once the host has reported.
+    pub(super) receipt: Option<RemoteReceipt>,
+    /// If the host was not linked at the publication: since when, microseconds since 1970; 0 if
+    /// that is not known.
+    pub(super) unlinked_us: Option<i64>,
 }
 
 impl AnnouncementRecord {
@@ -98,6 +112,7 @@ impl AnnouncementRecord {
             forgotten: false,
             acks: Vec::new(),
             origin: None,
+            hosts: Vec::new(),
         }
     }
 
@@ -187,6 +202,9 @@ pub struct Receipt {
     pub(super) steps: String,
     /// Acknowledgments since the last one that was stored.
     pub(super) acks: Vec<Acked>,
+    /// Linked hosts that reported, if one did since it was last stored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) hosts: Vec<HostReception>,
 }
 
 impl Receipt {
@@ -194,13 +212,21 @@ impl Receipt {
     /// Each has a key among those of the same announcement.
     #[must_use]
     pub fn parts(&self) -> Vec<(String, Self)> {
-        let part = |steps: &str, acks| Self { number: self.number, steps: steps.to_owned(), acks };
+        let part = |steps: &str, acks| {
+            let (number, steps) = (self.number, steps.to_owned());
+            Self { number, steps, acks, hosts: Vec::new() }
+        };
         let ack = |acked: &Acked| {
             let label = acked.label.as_ref().map_or("", Label::as_str);
             (format!("{} {label}", acked.uid), part("", vec![acked.clone()]))
         };
         let steps = (String::new(), part(&self.steps, Vec::new()));
-        [steps].into_iter().chain(self.acks.iter().map(ack)).collect()
+        let hosts = (!self.hosts.is_empty()).then(|| {
+            let hosts = Self { hosts: self.hosts.clone(), ..part("", Vec::new()) };
+            // No user id has this form.
+            ("hosts".to_owned(), hosts)
+        });
+        [steps].into_iter().chain(self.acks.iter().map(ack)).chain(hosts).collect()
     }
 }
 
@@ -240,6 +266,9 @@ impl AnnouncementRecord {
             if !self.is_acked_as(acked.uid, acked.label.as_ref()) {
                 self.acks.push(acked);
             }
+        }
+        if !receipt.hosts.is_empty() {
+            self.hosts = receipt.hosts;
         }
     }
 }

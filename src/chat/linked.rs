@@ -88,9 +88,16 @@ pub enum LinkRequest {
     Import(Import),
     /// Sessions of another host.
     Roster(Roster),
+    /// Reception of an announcement of this host by the members of another one.
+    Receipt {
+        /// Number of the announcement.
+        number: u64,
+        host: HostName,
+        receipt: RemoteReceipt,
+    },
     /// The local number of a message of another host.
     Find {
-        room: RoomName,
+        stream: LinkedStream,
         /// The host of the message.
         host: HostName,
         /// Its number there.
@@ -130,6 +137,16 @@ pub struct ImportedMessage {
     /// Present in announcements.
     pub notice: Option<ImportedNotice>,
     pub text: Text,
+}
+
+/// Reception of an announcement by the members of another host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RemoteReceipt {
+    pub members: u32,
+    pub reached: u32,
+    pub acked: u32,
+    /// Members who may still get it.
+    pub open: u32,
 }
 
 /// A part of the sessions of another host.

@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    linked::{ExportInfo, ImportInfo, LinkPosition},
+    linked::{ExportInfo, ImportInfo, LinkPosition, RemoteReceipt},
     list::list,
     member::{Level, Member, State},
     message::AnnouncementId,
-    names::{RoomName, UserName},
+    names::{HostName, RoomName, UserName},
     stream_id::{Channel, RoomIdentity, StreamId, StreamLabel},
 };
 
@@ -175,6 +175,22 @@ pub struct ReceiptInfo {
     pub missing: Vec<Missing>,
     /// Position from which to ask on, if there are more.
     pub next: Option<u32>,
+    /// Members who may still get it.
+    pub open: u32,
+    /// Linked hosts that it is for.
+    #[serde(deserialize_with = "list")]
+    pub hosts: Vec<HostReceiptInfo>,
+}
+
+/// Reception of an announcement by a linked host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostReceiptInfo {
+    pub host: HostName,
+    /// Present once the host has reported.
+    pub receipt: Option<RemoteReceipt>,
+    /// If it was not linked when the announcement was published: since when, microseconds since
+    /// 1970; 0 if that is not known.
+    pub unlinked_wall_us: Option<i64>,
 }
 
 /// The numbers of a stream that can be read.

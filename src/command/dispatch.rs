@@ -9,7 +9,7 @@ use super::{
     connect::Context,
     doctor,
     exit_code::{Exit, Failure},
-    interrupt, join, listen, manual,
+    interrupt, join, link, listen, manual,
     output::Output,
     parse, past, rooms, run, send, serve, status, wait, who,
 };
@@ -83,6 +83,7 @@ fn run_command(context: &mut Context, verb: Verb) -> Result<Exit, Failure> {
         Verb::Backup(args) => backup::back_up(context, &args),
         Verb::Restore(args) => backup::restore(context, &args),
         Verb::Export(args) => past::export(context, &args),
+        Verb::Link(args) => link::run(context, &args),
         Verb::Completions(args) => manual::completions(context, &args),
         Verb::Man(args) => manual::man(context, &args),
     }

@@ -16,6 +16,13 @@ mod interrupt;
 mod join;
 mod json;
 mod lines;
+#[cfg(feature = "link")]
+mod link;
+#[cfg(not(feature = "link"))]
+#[path = "no_link.rs"]
+mod link;
+#[cfg(feature = "link")]
+mod link_metrics;
 mod listen;
 mod manual;
 mod metrics;

@@ -12,7 +12,7 @@ use crate::{
     chat::{
         event::Event,
         frames::{Ack, Destination, Frame, Line, Report, Submit},
-        linked::{Import, LinkPosition, LinkRequest, LinkedStream, Roster},
+        linked::{Import, LinkPosition, LinkRequest, LinkedStream, RemoteReceipt, Roster},
         member::SessionId,
         message::AnnouncementId,
         names::{HostName, Label, RoomName, Target, UserName},
@@ -123,8 +123,10 @@ numbered! {
     LinkImports { skip: u32 } = { Request::Link(LinkRequest::Imports { skip }) };
     LinkImport { import: Import } = { Request::Link(LinkRequest::Import(import)) };
     LinkRoster { roster: Roster } = { Request::Link(LinkRequest::Roster(roster)) };
-    LinkFind { room: RoomName, host: HostName, seq: u64 }
-        = { Request::Link(LinkRequest::Find { room, host, seq }) };
+    LinkReceipt { number: u64, host: HostName, receipt: RemoteReceipt }
+        = { Request::Link(LinkRequest::Receipt { number, host, receipt }) };
+    LinkFind { stream: LinkedStream, host: HostName, seq: u64 }
+        = { Request::Link(LinkRequest::Find { stream, host, seq }) };
 }
 
 #[derive(Serialize, Deserialize)]

@@ -4,7 +4,8 @@ use moot::chat::{
     event::Event,
     frames::{Destination, Frame, Line, Submit},
     linked::{
-        Import, ImportedMessage, ImportedNotice, LinkPosition, LinkRequest, LinkedStream, Roster,
+        Import, ImportedMessage, ImportedNotice, LinkPosition, LinkRequest, LinkedStream,
+        RemoteReceipt, Roster,
     },
     member::{Kind, Level, SessionId},
     message::{AnnouncementId, BootId},
@@ -412,7 +413,17 @@ table! { LINKS, every_link_request_has_a_row, LinkRequest:
         members: (0..pick.small() % 4).filter_map(|_| pick.tape.value()).collect(),
         is_last: pick.yes(),
     });
-    Find |pick| LinkRequest::Find { room: pick.room(), host: pick.host(), seq: pick.number() };
+    Find |pick| LinkRequest::Find { stream: pick.linked(), host: pick.host(), seq: pick.number() };
+    Receipt |pick| LinkRequest::Receipt {
+        number: pick.number(),
+        host: pick.host(),
+        receipt: RemoteReceipt {
+            members: pick.small(),
+            reached: pick.small(),
+            acked: pick.small(),
+            open: pick.small(),
+        },
+    };
 }
 
 table! { QUERIES, every_query_has_a_row, HistoryRequest:

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::accounts::{Holding, heaviest};
 use crate::{
     chat::{
-        announcement::{Acked, Addressee, AnnouncementRecord, Gone, Receipt},
+        announcement::{Acked, Addressee, AnnouncementRecord, Gone, HostReception, Receipt},
         clock::Now,
+        linked::RemoteReceipt,
         member::SessionId,
         message::AnnouncementId,
-        names::{RoomName, UserName},
+        names::{HostName, RoomName, UserName},
         permutation::Permutation,
         request::Wait,
         store::Record,
@@ -57,6 +58,8 @@ pub(super) struct Posted {
     reached: u32,
     acked: u32,
     open: u32,
+    /// A linked host reported since it was last stored.
+    hosts_changed: bool,
     /// Users among the addressees, and among those that acknowledged it.
     users: u32,
     users_acked: u32,
@@ -76,6 +79,7 @@ impl Posted {
             acks_stored: if unstored == Unstored::Nothing { state.acks.len() } else { 0 },
             state,
             by_session: HashMap::new(),
+            hosts_changed: false,
             watch,
             unstored,
         }
@@ -134,6 +138,7 @@ impl Posted {
     fn take_unstored(&mut self) -> Option<Record> {
         let acks = self.acks_stored;
         self.acks_stored = self.state.acks.len();
+        let hosts_changed = std::mem::take(&mut self.hosts_changed);
         match std::mem::replace(&mut self.unstored, Unstored::Nothing) {
             Unstored::Nothing => None,
             Unstored::Receipt if !planted(Fault::ReceiptsStoredWhole) => {
@@ -141,6 +146,7 @@ impl Posted {
                     number: self.state.number.unwrap_or(0),
                     steps: self.state.addressees.iter().map(Addressee::step).collect(),
                     acks: self.state.acks[acks..].to_vec(),
+                    hosts: if hosts_changed { self.state.hosts.clone() } else { Vec::new() },
                 })))
             }
             Unstored::Receipt | Unstored::All => Some(Record::Notice(Box::new(self.state.clone()))),
@@ -159,12 +165,42 @@ impl Posted {
         own < most.min(RECEIPT_ACKS_PER_USER_MAX)
     }
 
+    /// A linked host reported; returns true if it is news.
+    pub(super) fn report_of_host(&mut self, host: &HostName, receipt: RemoteReceipt) -> bool {
+        let hosts = &mut self.state.hosts;
+        let at = hosts.iter().position(|of| of.host == *host).unwrap_or_else(|| {
+            let unlinked = HostReception { host: host.clone(), receipt: None, unlinked_us: None };
+            hosts.push(unlinked);
+            hosts.len() - 1
+        });
+        if hosts[at].receipt == Some(receipt) {
+            return false;
+        }
+        hosts[at].receipt = Some(receipt);
+        self.hosts_changed = true;
+        self.changed();
+        true
+    }
+
     fn is_covered(&self, watch: &Watch) -> bool {
-        let all = self.state.addressees.len() as u32;
+        let local = self.state.addressees.len() as u32;
+        let remote = |of: fn(&RemoteReceipt) -> u32| {
+            let receipts = self.state.hosts.iter().filter_map(|host| host.receipt.as_ref());
+            receipts.map(of).sum::<u32>()
+        };
+        // A host that is not linked is not waited for, and counts as missing.
+        let silent = |host: &HostReception| host.receipt.is_none() && host.unlinked_us.is_none();
+        let is_silent = self.state.hosts.iter().any(silent);
+        let all = local + remote(|of| of.members);
+        // Those of a host that has not reported may be any number.
+        let most = |wanted: u32| if is_silent { wanted } else { wanted.min(all) };
         match watch.wait {
-            Wait::Reached => self.reached >= watch.report_at.min(all) || self.open == 0,
+            Wait::Reached => {
+                let is_settled = self.open == 0 && !is_silent && remote(|of| of.open) == 0;
+                self.reached + remote(|of| of.reached) >= most(watch.report_at) || is_settled
+            }
             // A user whose session is gone may still acknowledge from another one.
-            Wait::Acked => self.acked >= watch.report_at.min(all),
+            Wait::Acked => self.acked + remote(|of| of.acked) >= most(watch.report_at),
             Wait::AckedUsers => self.users_acked >= watch.report_at.min(self.users),
         }
     }

@@ -70,11 +70,16 @@ impl Hub {
                 self.show_roster(now, id, roster);
                 Ok(Routed::Reply(Reply::Done))
             }
-            LinkRequest::Find { room, host, seq } => {
+            LinkRequest::Receipt { number, host, receipt } => {
+                self.take_remote_receipt(number, &host, receipt).map(Routed::Reply)
+            }
+            LinkRequest::Find { stream, host, seq } => {
                 let uid = self.sessions[&id].peer.uid;
-                let tag = self.known_room(uid, &room)?;
-                self.may_read(uid, tag)?;
-                let stream = self.stream_key(tag);
+                if let LinkedStream::Room(room) = &stream {
+                    let tag = self.known_room(uid, room)?;
+                    self.may_read(uid, tag)?;
+                }
+                let stream = StreamKey::from(&stream);
                 Ok(Routed::Query(Question::Origin { stream, host, seq }))
             }
         }

@@ -83,6 +83,16 @@ impl Links {
         self.links.get(&id)
     }
 
+    /// Returns true if a session links this host with others.
+    pub(super) fn is_link(&self, id: SessionId) -> bool {
+        self.links.contains_key(&id)
+    }
+
+    /// Returns true if a stream is exported under some name of this host.
+    pub(super) fn exports(&self, key: &str) -> bool {
+        self.exports.keys().any(|(_, of)| **of == *key)
+    }
+
     /// Sessions that link this host with others.
     pub(super) fn sessions(&self) -> impl Iterator<Item = SessionId> {
         self.links.keys().copied()

@@ -233,7 +233,7 @@ impl Hub {
         };
         let mut all: Vec<_> = subs
             .filter_map(|(_, sub)| self.sessions.get(&sub.session))
-            .filter(|session| !is_own(session))
+            .filter(|session| !is_own(session) && !self.links.is_link(session.member.session))
             .filter(|s| only.is_none_or(|tag| s.sub_key(tag).is_some()))
             .map(|s| Addressee {
                 member: Arc::clone(&s.member),
@@ -253,6 +253,9 @@ impl Hub {
         let Announcing { mut state, asked, only, wait, report_at } = announcing;
         let asked = asked.filter(|(id, _)| self.sessions.contains(*id));
         state.addressees = self.addressees(asked.map(|(id, _)| id), only);
+        if state.origin.is_none() {
+            state.hosts = self.hosts_to_reach();
+        }
         let members = state.addressees.len() as u32;
         if let Some((id, serial)) = asked {
             let result = Ok(Reply::Announced { number, members });

@@ -1,21 +1,22 @@
 //! Receipts of announcements: who has them, and who acknowledged them.
 
-use std::sync::Arc;
-
 use super::{Hub, announcements::Covered};
 use crate::{
     chat::{
-        announcement::{Acked, Addressee, Gone},
+        announcement::{Acked, Addressee, Gone, HostReception},
         clock::Now,
         event::Event,
+        hub::announcements::Posted,
+        linked::{ANNOUNCEMENTS_KEY, RemoteReceipt},
         member::SessionId,
         message::AnnouncementId,
-        names::RoomName,
+        names::{HostName, RoomName},
         refusal::{Refusal, RefusalCode, refuse},
-        reply::{Missing, ReceiptInfo, Reply},
+        reply::{HostReceiptInfo, Missing, ReceiptInfo, Reply},
     },
-    limits::RECEIPT_MISSING_PER_FRAME_MAX,
+    limits::{LINK_HOSTS_MAX, RECEIPT_MISSING_PER_FRAME_MAX},
 };
+use std::sync::Arc;
 
 impl Hub {
     /// A member reported announcements up to a number.
@@ -76,6 +77,8 @@ impl Hub {
             users: state.users(false),
             users_acked: state.users(true),
             next,
+            open: state.addressees.iter().filter(|a| !a.reached && a.gone.is_none()).count() as u32,
+            hosts: state.hosts.iter().map(host_info).collect(),
             missing: shown,
         }))
     }
@@ -91,6 +94,48 @@ impl Hub {
             pid: addressee.member.pid,
             state: state.to_owned(),
         }
+    }
+
+    /// Takes what another host reports of an announcement of this one.
+    pub(super) fn take_remote_receipt(
+        &mut self,
+        number: u64,
+        host: &HostName,
+        receipt: RemoteReceipt,
+    ) -> Result<Reply, Refusal> {
+        let is_own = |posted: &Posted| {
+            let state = &posted.state;
+            let is_known = state.hosts.iter().any(|of| of.host == *host);
+            state.origin.is_none() && (is_known || state.hosts.len() < LINK_HOSTS_MAX)
+        };
+        if !self.announcements.get(number).is_some_and(is_own) {
+            return refuse(RefusalCode::Absent, format!("unknown announcement !{number}"));
+        }
+        if receipt.reached.max(receipt.acked) > receipt.members {
+            let text = format!("{host} reports more than its members");
+            return refuse(RefusalCode::Input, text);
+        }
+        if let Some(posted) = self.announcements.change(number)
+            && posted.report_of_host(host, receipt)
+        {
+            let covered = self.announcements.covered(number);
+            self.tell_covered(covered);
+        }
+        Ok(Reply::Done)
+    }
+
+    /// Linked hosts that an announcement of now is for.
+    pub(super) fn hosts_to_reach(&self) -> Vec<HostReception> {
+        if !self.links.exports(ANNOUNCEMENTS_KEY) {
+            return Vec::new();
+        }
+        let hosts = self.remote_rows.hosts_seen();
+        let receptions = hosts.map(|(host, seen)| HostReception {
+            host: host.clone(),
+            receipt: None,
+            unlinked_us: (!seen.reachable).then_some(seen.since_wall_us),
+        });
+        receptions.collect()
     }
 
     /// A person says that it was seen: for all sessions of the user.
@@ -126,4 +171,9 @@ impl Hub {
         self.tell_covered(covered);
         Ok(Reply::Done)
     }
+}
+
+fn host_info(of: &HostReception) -> HostReceiptInfo {
+    let HostReception { host, receipt, unlinked_us } = of;
+    HostReceiptInfo { host: host.clone(), receipt: *receipt, unlinked_wall_us: *unlinked_us }
 }

@@ -131,6 +131,7 @@ macro_rules! table {
     (@pattern Imports) => { Request::Link(LinkRequest::Imports { .. }) };
     (@pattern Import) => { Request::Link(LinkRequest::Import(_)) };
     (@pattern Roster) => { Request::Link(LinkRequest::Roster(_)) };
+    (@pattern RemoteReceipt) => { Request::Link(LinkRequest::Receipt { .. }) };
     (@pattern Find) => { Request::Link(LinkRequest::Find { .. }) };
     (@pattern $variant:ident) => { Request::$variant { .. } };
     (@row $rows:ident $variant:ident (never: $reason:literal)) => {};
@@ -746,11 +747,22 @@ table! {
             (0, roster("web1"))
         };
     }
+    RemoteReceipt {
+        "an announcement that does not exist": |scene| {
+            scene.request(0, begin_link()).unwrap();
+            (0, remote_receipt(RemoteReceipt::default()))
+        };
+        "more reached than there are members": |scene| {
+            scene.request(0, begin_link()).unwrap();
+            scene.request(ANN, Request::Announce(announce(None, "x"))).unwrap();
+            (0, remote_receipt(RemoteReceipt { reached: 1, ..RemoteReceipt::default() }))
+        };
+    }
     Find {
         "a room that is absent": |scene| {
             scene.request(0, begin_link()).unwrap();
             let host = HostName::new("db1").unwrap();
-            (0, Request::Link(LinkRequest::Find { room: room("nosuch"), host, seq: 1 }))
+            (0, Request::Link(LinkRequest::Find { stream: LinkedStream::Room(room("nosuch")), host, seq: 1 }))
         };
     }
 }
@@ -782,6 +794,11 @@ fn import(host: &str, seqs: &[u64]) -> Request {
         has_gap: false,
         messages: seqs.iter().map(message).collect(),
     }))
+}
+
+fn remote_receipt(receipt: RemoteReceipt) -> Request {
+    let host = HostName::new("db1").unwrap();
+    Request::Link(LinkRequest::Receipt { number: 1, host, receipt })
 }
 
 fn roster(host: &str) -> Request {

@@ -11,7 +11,7 @@ use crate::{
         names::{HostName, UserName},
         presence_row::Row,
     },
-    limits::{LINKED_ROWS_MAX, LINKED_ROWS_PER_HOST_MAX, STATUS_BYTES_MAX},
+    limits::{LINK_HOSTS_MAX, LINKED_ROWS_MAX, LINKED_ROWS_PER_HOST_MAX, STATUS_BYTES_MAX},
 };
 
 /// First number of a session of another host: none of this one gets so far.
@@ -27,14 +27,48 @@ struct HostRows {
     next: Vec<RemoteMember>,
 }
 
+/// Whether a host was heard of lately.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HostSeen {
+    pub(super) reachable: bool,
+    /// Since when, microseconds since 1970; 0 if that is not known.
+    pub(super) since_wall_us: i64,
+}
+
 /// Sessions of all linked hosts. See the head of this file.
 #[derive(Debug, Default)]
 pub(super) struct RemoteRows {
     hosts: BTreeMap<HostName, HostRows>,
+    /// Every host that was ever linked.
+    seen: BTreeMap<HostName, HostSeen>,
     made: u64,
 }
 
 impl RemoteRows {
+    /// Hosts that were linked, now or earlier.
+    pub(super) fn hosts_seen(&self) -> impl Iterator<Item = (&HostName, HostSeen)> {
+        self.seen.iter().map(|(host, seen)| (host, *seen))
+    }
+
+    /// A host was linked in an earlier boot.
+    pub(super) fn restore(&mut self, host: HostName) {
+        self.seen.entry(host).or_insert(HostSeen { reachable: false, since_wall_us: 0 });
+    }
+
+    /// A host is reachable from now on, or no longer.
+    fn see(&mut self, now: Now, host: &HostName, reachable: bool) {
+        let seen = HostSeen { reachable, since_wall_us: now.wall_us };
+        let is_full = self.seen.len() >= LINK_HOSTS_MAX;
+        match self.seen.get_mut(host) {
+            Some(known) if known.reachable == reachable => {}
+            Some(known) => *known = seen,
+            None if is_full => {}
+            None => {
+                self.seen.insert(host.clone(), seen);
+            }
+        }
+    }
+
     /// Adds a part of a roster; returns the rows that change and those that go, once it is whole.
     fn add(&mut self, now: Now, id: SessionId, roster: Roster) -> (Vec<Row>, Vec<SessionId>) {
         let Roster { host, reachable, members, is_last } = roster;
@@ -45,6 +79,7 @@ impl RemoteRows {
             .map(|(_, rows)| rows.shown.len())
             .sum();
         let most = LINKED_ROWS_PER_HOST_MAX.min(LINKED_ROWS_MAX.saturating_sub(others));
+        self.see(now, &host, reachable);
         let rows = self.hosts.entry(host.clone()).or_default();
         rows.link = id;
         let left = most.saturating_sub(rows.next.len());
@@ -79,9 +114,10 @@ impl RemoteRows {
     }
 
     /// Takes all rows that a link brought.
-    fn take_of(&mut self, id: SessionId) -> Vec<SessionId> {
-        let of = self.hosts.extract_if(.., |_, rows| rows.link == id);
-        of.flat_map(|(_, rows)| rows.shown).map(|row| row.session).collect()
+    fn take_of(&mut self, now: Now, id: SessionId) -> Vec<SessionId> {
+        let of: Vec<_> = self.hosts.extract_if(.., |_, rows| rows.link == id).collect();
+        of.iter().for_each(|(host, _)| self.see(now, host, false));
+        of.into_iter().flat_map(|(_, rows)| rows.shown).map(|row| row.session).collect()
     }
 }
 
@@ -138,8 +174,8 @@ impl Hub {
     }
 
     /// A link ended: nothing is known of its hosts any longer.
-    pub(super) fn remote_rows_ended(&mut self, id: SessionId) {
-        for session in self.remote_rows.take_of(id) {
+    pub(super) fn remote_rows_ended(&mut self, now: Now, id: SessionId) {
+        for session in self.remote_rows.take_of(now, id) {
             self.out.push(Action::RowGone(session));
         }
     }

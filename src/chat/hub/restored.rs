@@ -60,6 +60,8 @@ impl Hub {
         for (uid, until_us) in restored.submits_cut {
             hub.instances.forget(uid, until_us);
         }
+        let hosts = restored.imports.iter().map(|import| import.host.clone());
+        hosts.for_each(|host| hub.remote_rows.restore(host));
         hub.links.restore(restored.imports, restored.exports);
         hub
     }

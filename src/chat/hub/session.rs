@@ -130,7 +130,7 @@ impl Hub {
         self.accounts.end_session(account);
         self.receipts_session_ended(id);
         self.links.session_ended(id);
-        self.remote_rows_ended(id);
+        self.remote_rows_ended(now, id);
         self.accounts.forget_slowed(id);
         self.out.push(Action::RowGone(id));
     }

@@ -9,6 +9,7 @@ use super::{
     ask::{AnswerArgs, AskArgs, WaitArgs},
     backup::{BackupArgs, ExportArgs, RestoreArgs},
     bench::BenchArgs,
+    link::LinkArgs,
     manual::{CompletionsArgs, ManArgs},
     past::{HistoryArgs, ReadArgs, SearchArgs},
     rooms::{RoomVerb, WhoArgs},
@@ -189,6 +190,8 @@ pub(in crate::command) enum Verb {
     Restore(RestoreArgs),
     /// Print messages as JSON, one object per line
     Export(ExportArgs),
+    /// Carry rooms between the servers of several hosts, over NATS
+    Link(LinkArgs),
     /// Print a shell script that completes commands, rooms and members
     Completions(CompletionsArgs),
     /// Write manual pages

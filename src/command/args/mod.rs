@@ -6,6 +6,7 @@ mod backup;
 mod bench;
 mod cli;
 mod exec;
+mod link;
 mod manual;
 mod past;
 mod rooms;
@@ -21,6 +22,7 @@ pub(super) use self::{
     bench::{BenchArgs, BenchRate},
     cli::{Cli, Global, Verb, definition},
     exec::{ExecArgs, Program, gather},
+    link::LinkArgs,
     manual::{CompletionsArgs, ManArgs},
     past::{HistoryArgs, ReadArgs, SearchArgs},
     rooms::{RoomUser, RoomVerb, WhoArgs},

@@ -376,3 +376,10 @@ pub fn process_usage(pid: u32) -> Option<Usage> {
     let kib = own.and_then(|line| line.split_ascii_whitespace().next()?.parse::<u64>().ok());
     Some(Usage { cpu_us, memory_bytes: kib.map(|kib| kib * 1024) })
 }
+
+/// Name of this machine, as its administrator set it.
+#[must_use]
+pub fn machine_name() -> String {
+    let name = nix::unistd::gethostname();
+    name.map_or_else(|_| String::new(), |name| name.to_string_lossy().into_owned())
+}

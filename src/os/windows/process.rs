@@ -210,3 +210,9 @@ pub fn process_usage(pid: u32) -> Option<Usage> {
     let [_, _, kernel, user] = super::peer::times_of(pid)?;
     Some(Usage { cpu_us: (kernel + user) / 10, memory_bytes: None })
 }
+
+/// Name of this machine.
+#[must_use]
+pub fn machine_name() -> String {
+    std::env::var("COMPUTERNAME").unwrap_or_default()
+}

@@ -1,0 +1,193 @@
+//! Receipts of announcements between hosts: those of this host for announcements of others, and
+//! those of others for announcements of this one.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use tokio::runtime::Handle;
+
+use super::{
+    batch::{self, HostReceipt},
+    carrier::{Carrier, Cursor},
+    local::{Local, LocalError},
+    report::Reporter,
+    subject,
+};
+use crate::{
+    chat::{
+        linked::{LinkRequest, LinkedStream, RemoteReceipt},
+        message::AnnouncementId,
+        names::HostName,
+        reply::{ReceiptInfo, Reply},
+        request::Request,
+    },
+    limits::LINK_RECEIPTS_FOLLOWED_MAX,
+    os,
+};
+
+/// Interval between looks at receipts that may change: at first, and after a minute.
+const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+/// Time for which a receipt is followed.
+const FOLLOWED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// An announcement of another host, whose receipt is sent there.
+#[derive(Debug)]
+struct Followed {
+    origin: HostName,
+    /// Its number there.
+    number: u64,
+    /// Its number here, once it is known.
+    here: Option<u64>,
+    since: Instant,
+    look_at: Instant,
+    said: Option<HostReceipt>,
+    /// Sequence of the last receipt on the subject; none if it is not known.
+    expected: Option<u64>,
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(super) struct Receipts {
+    host: HostName,
+    followed: VecDeque<Followed>,
+}
+
+impl Receipts {
+    pub(super) fn new(host: HostName) -> Self {
+        Self { host, followed: VecDeque::new() }
+    }
+
+    /// An announcement of another host was announced here.
+    pub(super) fn follow(&mut self, origin: &HostName, number: u64) {
+        if self.followed.iter().any(|of| of.origin == *origin && of.number == number) {
+            return;
+        }
+        if self.followed.len() >= LINK_RECEIPTS_FOLLOWED_MAX {
+            self.followed.pop_front();
+        }
+        let now = Instant::now();
+        self.followed.push_back(Followed {
+            origin: origin.clone(),
+            number,
+            here: None,
+            since: now,
+            look_at: now,
+            said: None,
+            expected: None,
+        });
+    }
+
+    /// The stream at the carrier is another one.
+    pub(super) fn reset(&mut self) {
+        for of in &mut self.followed {
+            (of.said, of.expected) = (None, None);
+        }
+    }
+
+    /// Takes a receipt of another host for an announcement of this one.
+    pub(super) fn take(
+        &mut self,
+        local: &mut Local,
+        number: u64,
+        host: HostName,
+        receipt: &HostReceipt,
+        reporter: &Reporter,
+    ) {
+        let receipt = receipt.receipt;
+        let request = LinkRequest::Receipt { number, host: host.clone(), receipt };
+        if let Err(e) = local.ask(&Request::Link(request)) {
+            // It comes again as long as it changes; one that is no longer stored is not missed.
+            if let LocalError::Lost(_) = e {
+                reporter.warn(&format!("receipt of {host}"), &e.to_string());
+            }
+        }
+    }
+
+    /// Publishes the receipts that changed.
+    pub(super) fn publish(
+        &mut self,
+        local: &mut Local,
+        carrier: &Carrier,
+        runtime: &Handle,
+        reporter: &Reporter,
+    ) {
+        let now = Instant::now();
+        self.followed.retain(|of| now.duration_since(of.since) < FOLLOWED_FOR);
+        for of in self.followed.iter_mut().filter(|of| of.look_at <= now) {
+            let is_young = now.duration_since(of.since) < Duration::from_secs(60);
+            of.look_at = now + if is_young { LOOK_EVERY.0 } else { LOOK_EVERY.1 };
+            let name = format!("receipt for !{} of {}", of.number, of.origin);
+            match of.receipt(local) {
+                Ok(Some(receipt)) if of.said.as_ref() != Some(&receipt) => {
+                    match of.say(&self.host, &receipt, carrier, runtime) {
+                        Ok(()) => {
+                            of.said = Some(receipt);
+                            reporter.recovered(&name);
+                        }
+                        Err(why) => reporter.warn(&name, &why),
+                    }
+                }
+                Ok(_) => {}
+                Err(e) => reporter.warn(&name, &e.to_string()),
+            }
+        }
+    }
+}
+
+impl Followed {
+    /// The receipt of this host now; none if it is not known.
+    fn receipt(&mut self, local: &mut Local) -> Result<Option<HostReceipt>, LocalError> {
+        if self.here.is_none() {
+            let stream = LinkedStream::Announcements;
+            let find = LinkRequest::Find { stream, host: self.origin.clone(), seq: self.number };
+            self.here = match local.ask(&Request::Link(find)) {
+                Ok(Reply::Number(number)) => Some(number).filter(|number| *number > 0),
+                Ok(_) | Err(LocalError::Refused(_)) => None,
+                Err(e) => return Err(e),
+            };
+        }
+        let Some(here) = self.here else { return Ok(None) };
+        let request = Request::Receipt { id: AnnouncementId::Number(here), skip: u32::MAX };
+        match local.ask(&request) {
+            Ok(Reply::Receipt(receipt)) => {
+                let ReceiptInfo { members, reached, acked, open, .. } = receipt;
+                let receipt = RemoteReceipt { members, reached, acked, open };
+                Ok(Some(HostReceipt::new(receipt)))
+            }
+            Ok(_) | Err(LocalError::Refused(_)) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn say(
+        &mut self,
+        host: &HostName,
+        receipt: &HostReceipt,
+        carrier: &Carrier,
+        runtime: &Handle,
+    ) -> Result<(), String> {
+        let subject = subject::of_receipt(&self.origin, self.number, host);
+        let publish = async {
+            let expected = match self.expected {
+                Some(expected) => expected,
+                None => {
+                    let last = carrier.last(&subject).await.map_err(|e| e.to_string())?;
+                    last.map_or(0, |last| last.sequence)
+                }
+            };
+            let generation = os::wall_us().unsigned_abs();
+            let cursor = Cursor { generation, last: self.number };
+            let payload = batch::write(receipt).into();
+            carrier
+                .publish(&subject, Some(cursor), payload, expected)
+                .await
+                .map_err(|e| e.to_string())
+        };
+        let done = runtime.block_on(publish);
+        // After a failure the sequence is asked for again.
+        self.expected = done.as_ref().ok().copied();
+        done.map(drop)
+    }
+}

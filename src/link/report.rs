@@ -1,0 +1,124 @@
+//! What a link reports: changes for its log, and counters.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+use crossbeam_channel::Sender;
+
+use crate::chat::names::HostName;
+
+/// Change of a link, for its log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkReport {
+    /// Everything is exported and imported from now on.
+    Linked,
+    /// Something works again, or is worth to know.
+    Note(String),
+    /// Something does not work, and is tried again.
+    Warning(String),
+}
+
+/// Counters of one host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HostCounts {
+    /// Messages that were exported, for the own host; that were imported, for others.
+    pub messages: u64,
+    /// Messages, batches and receipts that were refused.
+    pub refused: u64,
+    /// Times at which messages of the host were missing.
+    pub gaps: u64,
+    /// Time between the publication of the last batch at the carrier and its import, microseconds.
+    pub lag_us: u64,
+    /// Its link was heard of in the last seconds.
+    pub reachable: bool,
+}
+
+/// Counters of a link.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LinkCounts {
+    /// By host; the own one counts exports.
+    pub hosts: BTreeMap<HostName, HostCounts>,
+    /// The carrier is connected.
+    pub connected: bool,
+    /// Numbers that wait to be exported, of all rooms.
+    pub waiting: u64,
+}
+
+/// The report of all threads of a link.
+#[derive(Debug)]
+pub(super) struct Reporter {
+    to: Sender<LinkReport>,
+    counts: Mutex<LinkCounts>,
+    /// Last warning about each thing, so that what goes on is said once.
+    said: Mutex<BTreeMap<String, String>>,
+}
+
+impl Reporter {
+    pub(super) fn new(to: Sender<LinkReport>) -> Self {
+        Self { to, counts: Mutex::default(), said: Mutex::default() }
+    }
+
+    /// Reports a fault of a thing, unless it is the same as the last time.
+    pub(super) fn warn(&self, thing: &str, why: &str) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.get(thing).map(String::as_str) != Some(why) {
+            said.insert(thing.to_owned(), why.to_owned());
+            self.send(LinkReport::Warning(format!("{thing}: {why}")));
+        }
+    }
+
+    /// Reports that a thing works again, if it did not.
+    pub(super) fn recovered(&self, thing: &str) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.remove(thing).is_some() {
+            self.send(LinkReport::Note(format!("{thing}: works again")));
+        }
+    }
+
+    pub(super) fn send(&self, report: LinkReport) {
+        // A log that is not read is not waited for.
+        let _ = self.to.try_send(report);
+    }
+
+    /// Changes the counters.
+    pub(super) fn count(&self, change: impl FnOnce(&mut LinkCounts)) {
+        change(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Changes the counters of a host.
+    pub(super) fn count_of(&self, host: &HostName, change: impl FnOnce(&mut HostCounts)) {
+        self.count(|counts| change(counts.hosts.entry(host.clone()).or_default()));
+    }
+
+    pub(super) fn counts(&self) -> LinkCounts {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lasting_fault_is_reported_once() {
+        let (to, reports) = crossbeam_channel::bounded(9);
+        let reporter = Reporter::new(to);
+        for _ in 0..3 {
+            reporter.warn("dev", "full");
+        }
+        reporter.warn("dev", "denied");
+        reporter.recovered("dev");
+        reporter.recovered("dev");
+        let all: Vec<_> = reports.try_iter().collect();
+        assert_eq!(
+            all,
+            [
+                LinkReport::Warning("dev: full".to_owned()),
+                LinkReport::Warning("dev: denied".to_owned()),
+                LinkReport::Note("dev: works again".to_owned()),
+            ]
+        );
+    }
+}
