@@ -131,6 +131,8 @@ pub struct AnnouncementInfo {
     /// The first of them; in lists none.
     #[serde(deserialize_with = "list")]
     pub acked_by: Vec<String>,
+    /// Its number at the linked host that it came from.
+    pub origin: Option<u64>,
 }
 
 /// One act of an operator.
@@ -284,6 +286,8 @@ pub enum Reply {
         number: u64,
         /// Members that should get it.
         members: u32,
+        /// Linked hosts that should get it.
+        hosts: u32,
     },
     /// To `Announce`: it waits for its time.
     Scheduled {

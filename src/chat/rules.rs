@@ -17,8 +17,6 @@ pub struct Policy {
     pub create_rooms: Vec<String>,
     /// Users who may listen to rooms and read them.
     pub join: Vec<String>,
-    /// Users who may link this host with others; empty: the user whose server it is.
-    pub link: Vec<String>,
 }
 
 /// Maximum names of a list that a refusal shows.

@@ -243,8 +243,8 @@ impl Link {
     /// # Errors
     /// Returns a refusal, or the connection's failure.
     pub fn announce(&mut self, announce: Announce, wait: Duration) -> Result<Announced, LinkError> {
-        let (number, members) = match self.ask(&Request::Announce(announce))? {
-            Reply::Announced { number, members } => (number, members),
+        let (number, recipients) = match self.ask(&Request::Announce(announce))? {
+            Reply::Announced { number, members, hosts } => (number, members.max(hosts)),
             Reply::Scheduled { schedule, at_us, kept } => {
                 let id = AnnouncementId::Scheduled(schedule);
                 return Ok(Announced::Scheduled { id, at_us, kept });
@@ -254,7 +254,7 @@ impl Link {
             }
             _ => return Err(LinkError::Protocol("it was not announced".to_owned())),
         };
-        if members > 0 {
+        if recipients > 0 {
             self.wait_until_covered(number, Instant::now() + wait)?;
         }
         self.set_deadline(Some(Instant::now() + Duration::from_millis(RECEIPT_MS_DEFAULT)));

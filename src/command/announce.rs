@@ -12,8 +12,9 @@ use super::{
 };
 use crate::{
     chat::{
+        linked::RemoteReceipt,
         message::AnnouncementId,
-        reply::{AnnouncementState, Missing, ReceiptInfo, Reply},
+        reply::{AnnouncementState, HostReceiptInfo, Missing, ReceiptInfo, Reply},
         request::{Announce, Request, Wait},
         text::{counted, shown},
     },
@@ -129,14 +130,14 @@ fn show_receipt(
     let acks = args.ack || args.wait == WaitArg::Acked || receipt.acked > 0;
     match context.global.json {
         true => context.out.json(&json::receipt(receipt))?,
-        false => context.out.line(&render::receipt(receipt, acks))?,
+        false => context.out.line(&render::receipt(receipt, acks, &context.out.style(false)))?,
     }
     let word = match args.wait {
         WaitArg::Reached => "reached",
         WaitArg::Acked => "acknowledged by",
     };
     for (required, covered, all, of) in [
-        (args.require, covered(args.wait, receipt), receipt.members, "session"),
+        (args.require, covered(args.wait, receipt), recipients(receipt), "session"),
         (args.require_users, users_covered(args.wait, receipt), receipt.users, "user"),
     ] {
         let required = match required {
@@ -146,7 +147,7 @@ fn show_receipt(
             Some(Require::Count(count)) => count,
         };
         if covered < required {
-            let text = match receipt.members {
+            let text = match recipients(receipt) {
                 0 if args.retain => "no member is present; later members will see it".to_owned(),
                 0 => "no member is present; --retain shows it to later members".to_owned(),
                 _ => format!(
@@ -161,10 +162,20 @@ fn show_receipt(
     Ok(Exit::Done)
 }
 
+/// Sessions that it was for, on all hosts. A host that reported nothing counts as one: it is
+/// missing.
+fn recipients(receipt: &ReceiptInfo) -> u32 {
+    let of = |host: &HostReceiptInfo| host.receipt.map_or(1, |receipt| receipt.members);
+    receipt.members + receipt.hosts.iter().map(of).sum::<u32>()
+}
+
 fn covered(wait: WaitArg, receipt: &ReceiptInfo) -> u32 {
+    let remote = |of: fn(&RemoteReceipt) -> u32| {
+        receipt.hosts.iter().filter_map(|host| host.receipt.as_ref()).map(of).sum::<u32>()
+    };
     match wait {
-        WaitArg::Reached => receipt.reached,
-        WaitArg::Acked => receipt.acked,
+        WaitArg::Reached => receipt.reached + remote(|of| of.reached),
+        WaitArg::Acked => receipt.acked + remote(|of| of.acked),
     }
 }
 
@@ -245,5 +256,5 @@ fn show(context: &mut Context, link: &mut Link, id: AnnouncementId) -> Result<()
     }
     let style = context.out.style(false);
     context.out.line(&render::notice(&notice, &style))?;
-    context.out.line(&render::receipt(&receipt, notice.ack || notice.acks > 0))
+    context.out.line(&render::receipt(&receipt, notice.ack || notice.acks > 0, &style))
 }

@@ -279,6 +279,11 @@ fn fields(message: &Message) -> Vec<(&'static str, String)> {
         (None, StreamName::Direct(user)) => ("direct", String::new(), user.to_string()),
         (None, StreamName::Announcements) => ("announcement", String::new(), String::new()),
     };
+    // No number of another host means anything here.
+    let of_this_host = |number: u64| match from.user.host() {
+        Some(_) => String::new(),
+        None => number.to_string(),
+    };
     let level = message.notice.as_ref().map_or("", |notice| notice.level.word());
     vec![
         ("MOOT_TYPE", kind.to_owned()),
@@ -290,9 +295,10 @@ fn fields(message: &Message) -> Vec<(&'static str, String)> {
         ("MOOT_FROM", from.name()),
         ("MOOT_USER", from.user.to_string()),
         ("MOOT_LABEL", from.label.as_ref().map(ToString::to_string).unwrap_or_default()),
-        ("MOOT_UID", from.uid.to_string()),
-        ("MOOT_PID", from.pid.to_string()),
-        ("MOOT_SESSION", from.session.0.to_string()),
+        ("MOOT_HOST", from.user.host().unwrap_or_default().to_owned()),
+        ("MOOT_UID", of_this_host(from.uid.into())),
+        ("MOOT_PID", of_this_host(from.pid.into())),
+        ("MOOT_SESSION", of_this_host(from.session.0)),
         ("MOOT_KIND", from.kind.word().to_owned()),
         ("MOOT_REPLY_TO", reply_to.unwrap_or_default()),
         ("MOOT_MENTION", u8::from(message.mention).to_string()),

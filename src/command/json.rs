@@ -10,7 +10,9 @@ use crate::{
         message::{AnnouncementId, Message, MessageId, Notice, StreamName},
         names::{Label, RoomName},
         presence_row::Row,
-        reply::{AnnouncementInfo, AnnouncementState, AuditInfo, ReceiptInfo, RoomInfo},
+        reply::{
+            AnnouncementInfo, AnnouncementState, AuditInfo, HostReceiptInfo, ReceiptInfo, RoomInfo,
+        },
         text::is_unsafe_to_show,
     },
     client::{Event, Sent},
@@ -259,13 +261,26 @@ pub(super) fn sent(sent: &Sent) -> Value {
     })
 }
 
+/// Reception of an announcement by a linked host.
+fn host_receipt(of: &HostReceiptInfo) -> Value {
+    let receipt = of.receipt.as_ref();
+    json!({
+        "host": of.host.as_str(),
+        "members": receipt.map(|receipt| receipt.members),
+        "reached": receipt.map(|receipt| receipt.reached),
+        "acked": receipt.map(|receipt| receipt.acked),
+        "linked": of.unlinked_wall_us.is_none() || receipt.is_some(),
+        "unlinked_since": of.unlinked_wall_us.filter(|at| *at > 0).map(rfc3339),
+    })
+}
+
 pub(super) fn receipt(receipt: &ReceiptInfo) -> Value {
     let missing: Vec<_> = receipt
         .missing
         .iter()
         .map(|m| json!({"name": m.name, "pid": m.pid, "state": m.state}))
         .collect();
-    json!({
+    let mut object = json!({
         "type": "receipt",
         "id": format!("!{}", receipt.number),
         "members": receipt.members,
@@ -274,7 +289,12 @@ pub(super) fn receipt(receipt: &ReceiptInfo) -> Value {
         "users": receipt.users,
         "users_acked": receipt.users_acked,
         "missing": missing,
-    })
+    });
+    if let (false, Some(keys)) = (receipt.hosts.is_empty(), object.as_object_mut()) {
+        let hosts: Vec<_> = receipt.hosts.iter().map(host_receipt).collect();
+        keys.insert("hosts".to_owned(), json!(hosts));
+    }
+    object
 }
 
 pub(super) fn scheduled(id: AnnouncementId, at_us: i64) -> Value {
@@ -323,7 +343,7 @@ pub(super) fn notice_and_receipt(notice: &AnnouncementInfo, receipt: &ReceiptInf
 
 pub(super) fn session(row: &Row, now_mono_us: u64) -> Value {
     let rooms: Vec<_> = row.rooms.iter().map(|r| r.as_str()).collect();
-    json!({
+    let mut object = json!({
         "type": "session",
         "name": row.handle().to_string(),
         "user": row.user.as_str(),
@@ -338,7 +358,15 @@ pub(super) fn session(row: &Row, now_mono_us: u64) -> Value {
         "idle_s": now_mono_us.saturating_sub(row.active_mono_us) / 1_000_000,
         "rooms": rooms,
         "visitor": row.visitor,
-    })
+    });
+    if let (Some(host), Some(keys)) = (row.user.host(), object.as_object_mut()) {
+        // Of another host: no number of it means anything here.
+        for key in ["uid", "pid", "session"] {
+            keys.insert(key.to_owned(), Value::Null);
+        }
+        keys.insert("host".to_owned(), json!(host));
+    }
+    object
 }
 
 pub(super) fn audit(entry: &AuditInfo) -> Value {
@@ -545,6 +573,8 @@ mod tests {
             users_acked: 0,
             missing,
             next: None,
+            open: 0,
+            hosts: Vec::new(),
         };
         same(
             &receipt(&info),

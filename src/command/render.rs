@@ -1,12 +1,15 @@
 //! Results as text for people. What others wrote is made safe to show here.
 
 use super::{style::Style, table::Table, time::short};
+use crate::chat::linked::RemoteReceipt;
 use crate::{
     chat::{
         member::{Level, State},
         message::{AnnouncementId, Message, Notice, StreamName},
         presence_row::Row,
-        reply::{AnnouncementInfo, AnnouncementState, AuditInfo, ReceiptInfo, RoomInfo},
+        reply::{
+            AnnouncementInfo, AnnouncementState, AuditInfo, HostReceiptInfo, ReceiptInfo, RoomInfo,
+        },
         text::{counted, shown},
     },
     client::Event,
@@ -131,25 +134,49 @@ fn indented(text: &str) -> String {
     shown(text, true).replace('\n', "\n        ")
 }
 
-/// `reached 41 of 42, acknowledged 3; missing: bob (pid 77, unresponsive)`
-pub(super) fn receipt(receipt: &ReceiptInfo, ack: bool) -> String {
+/// `reached 41 of 42, acknowledged 3; missing: bob (pid 77, unresponsive) · db1 3 of 3`
+pub(super) fn receipt(receipt: &ReceiptInfo, ack: bool, style: &Style) -> String {
     let mut line = format!("reached {} of {}", receipt.reached, receipt.members);
     if ack {
         line.push_str(&format!(", acknowledged {}", receipt.acked));
     }
+    line.push_str(&missing(receipt));
+    for host in &receipt.hosts {
+        line.push_str(&format!(" · {}", host_receipt(host, ack, style)));
+    }
+    line
+}
+
+/// `; missing: bob (pid 77, unresponsive) and 3 more`
+fn missing(receipt: &ReceiptInfo) -> String {
     if receipt.missing.is_empty() {
-        return line;
+        return String::new();
     }
     let named = receipt.missing.iter().take(MISSING_SHOWN_MAX);
     let named: Vec<_> = named
         .map(|m| format!("{} (pid {}, {})", shown(&m.name, false), m.pid, shown(&m.state, false)))
         .collect();
-    line.push_str(&format!("; missing: {}", named.join(", ")));
+    let mut text = format!("; missing: {}", named.join(", "));
     let more = receipt.missing.len().saturating_sub(MISSING_SHOWN_MAX);
     if more > 0 {
-        line.push_str(&format!(" and {more} more"));
+        text.push_str(&format!(" and {more} more"));
     }
-    line
+    text
+}
+
+/// `db1 3 of 3`, `lap2 not linked since 17:02`, `lap3 no receipt`
+fn host_receipt(of: &HostReceiptInfo, ack: bool, style: &Style) -> String {
+    let host = &of.host;
+    match (&of.receipt, of.unlinked_wall_us) {
+        (Some(receipt), _) => {
+            let RemoteReceipt { members, reached, acked, .. } = receipt;
+            let acked = if ack { format!(", acknowledged {acked}") } else { String::new() };
+            format!("{host} {reached} of {members}{acked}")
+        }
+        (None, Some(0)) => format!("{host} not linked"),
+        (None, Some(since)) => format!("{host} not linked since {}", table_time(since, style)),
+        (None, None) => format!("{host} no receipt"),
+    }
 }
 
 /// That an announcement waits.
@@ -253,7 +280,7 @@ fn who_row(row: &Row, now_mono_us: u64, style: &Style) -> [String; 8] {
         row.state.word().to_owned(),
         if row.state == State::Unknown { "-".to_owned() } else { short(idle) },
         row.kind.word().to_owned(),
-        row.pid.to_string(),
+        if row.pid == 0 { "-".to_owned() } else { row.pid.to_string() },
         table_time(row.since_wall_us, style),
         rooms.join(","),
         shown(&row.status, false).into_owned(),
@@ -373,7 +400,7 @@ mod tests {
         chat::{
             member::{Kind, Member, SessionId},
             message::MessageId,
-            names::{RoomName, UserName},
+            names::{HostName, RoomName, UserName},
             reply::Missing,
         },
         command::time::Clock,
@@ -452,12 +479,44 @@ mod tests {
             users_acked: 0,
             missing,
             next: None,
+            open: 0,
+            hosts: Vec::new(),
         };
+        let receipt = |info: &ReceiptInfo, ack| receipt(info, ack, &PLAIN);
         assert_eq!(receipt(&info(missing(0)), false), "reached 42 of 42");
         assert_eq!(
             receipt(&info(missing(1)), true),
             "reached 41 of 42, acknowledged 3; missing: bob0 (pid 77, gone)"
         );
         assert!(receipt(&info(missing(23)), false).ends_with(" and 3 more"));
+    }
+
+    #[test]
+    fn receipt_has_a_part_for_each_host() {
+        let host = |name, receipt, unlinked_wall_us| HostReceiptInfo {
+            host: HostName::new(name).unwrap(),
+            receipt,
+            unlinked_wall_us,
+        };
+        let of = RemoteReceipt { members: 3, reached: 2, acked: 1, open: 0 };
+        let info = ReceiptInfo {
+            number: 3,
+            members: 0,
+            reached: 0,
+            acked: 0,
+            users: 0,
+            users_acked: 0,
+            missing: Vec::new(),
+            next: None,
+            open: 0,
+            hosts: vec![
+                host("db1", Some(of), None),
+                host("lap2", None, Some(0)),
+                host("lap3", None, None),
+            ],
+        };
+        let text = "reached 0 of 0 · db1 2 of 3 · lap2 not linked · lap3 no receipt";
+        assert_eq!(receipt(&info, false, &PLAIN), text);
+        assert!(receipt(&info, true, &PLAIN).contains(" · db1 2 of 3, acknowledged 1 · "));
     }
 }

@@ -1,5 +1,6 @@
 //! `moot link --check`: tries each thing that a link needs, and says what is wrong in plain words.
 
+use crate::client::RefusalCode;
 use tokio::runtime::Builder;
 
 use super::{
@@ -56,6 +57,10 @@ fn check_here(options: &LinkOptions, places: &Places, hello: &Hello) -> Finding 
         Ok(_) => {
             let text = format!("the server of this host admits a link as {}", options.host);
             finding(Verdict::Good, text)
+        }
+        Err(LocalError::Refused(refusal)) if refusal.code == RefusalCode::Failed => {
+            // Another link that runs is none of its business.
+            finding(Verdict::Warning, refusal.text)
         }
         Err(LocalError::Refused(refusal)) => finding(Verdict::Problem, refusal.text),
         Err(e @ LocalError::Lost(_)) => finding(Verdict::Problem, e.to_string()),

@@ -356,6 +356,9 @@ impl Importer {
                 }
             }
         }
+        if self.streams.contains_key(LinkedStream::Announcements.key()) {
+            self.receipts.resume(&mut self.local)?;
+        }
         self.known = known;
         self.is_known_asked = true;
         Ok(())

@@ -79,6 +79,26 @@ impl Receipts {
         });
     }
 
+    /// Follows the announcements of other hosts that were announced before this link began.
+    pub(super) fn resume(&mut self, local: &mut Local) -> Result<(), LocalError> {
+        let mut skip = 0;
+        loop {
+            let Reply::Notices { notices, more } = local.ask(&Request::Notices { skip })? else {
+                return Ok(());
+            };
+            skip += u32::try_from(notices.len()).unwrap_or(u32::MAX);
+            for notice in &notices {
+                let host = notice.from.user.host().and_then(|host| HostName::new(host).ok());
+                if let (Some(host), Some(number)) = (host, notice.origin) {
+                    self.follow(&host, number);
+                }
+            }
+            if !more || notices.is_empty() || self.followed.len() >= LINK_RECEIPTS_FOLLOWED_MAX {
+                return Ok(());
+            }
+        }
+    }
+
     /// The stream at the carrier is another one.
     pub(super) fn reset(&mut self) {
         for of in &mut self.followed {

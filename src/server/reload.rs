@@ -71,10 +71,5 @@ pub(super) fn policy(settings: &Settings) -> Policy {
         own.announce_warning.clone(),
         own.announce_critical.clone(),
     ];
-    Policy {
-        announce,
-        create_rooms: own.create_rooms.clone(),
-        join: own.join.clone(),
-        link: own.link.clone(),
-    }
+    Policy { announce, create_rooms: own.create_rooms.clone(), join: own.join.clone() }
 }

@@ -12,7 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["wire", "os"],
     &["session", "broadcast", "presence", "history", "config"],
     &["server", "client"],
-    &["tui"],
+    &["tui", "link"],
     &["command"],
 ];
 /// Folders and files whose code does no I/O, reads no clock and starts no thread.
@@ -27,6 +27,10 @@ const PURE: &[&str] = &[
     "command/render.rs",
     "command/json.rs",
     "command/run/batch.rs",
+    "link/batch.rs",
+    "link/plan.rs",
+    "link/subject.rs",
+    "command/link_metrics.rs",
     "command/metrics.rs",
     "command/doctor/checks.rs",
     "command/doctor/file_checks.rs",
@@ -73,18 +77,23 @@ const IMPURE_WORDS: &[&str] = &[
 ];
 /// Outside crates with the folders and files that may name them, so that each can be replaced there.
 const HOMES: &[(&str, &[&str])] = &[
+    ("async_nats", &["link/carrier/"]),
+    ("base64", &["link/carrier/"]),
     ("bincode", &["wire/control.rs"]),
+    ("bytes", &["link/carrier/"]),
     ("caseless", &["chat/", "history/search.rs", "tui/complete.rs", "tui/paragraph.rs"]),
     ("clap", &["command/args/", "command/manual/", "command/parse.rs"]),
     ("clap_complete", &["command/manual/completion.rs"]),
     ("clap_mangen", &["command/manual/page.rs", "command/manual/topics.rs"]),
-    ("crossbeam_channel", &["os/", "history/", "client/", "tui/", "command/"]),
+    ("crossbeam_channel", &["os/", "history/", "client/", "tui/", "command/", "link/"]),
     ("crossterm", &["tui/"]),
+    ("data_encoding", &["link/subject.rs"]),
     ("ctrlc", &["main.rs"]),
+    ("futures_util", &["link/"]),
     ("getrandom", &["os/"]),
     ("hdrhistogram", &["command/bench/"]),
     ("interprocess", &["os/"]),
-    ("jiff", &["config/screen.rs", "server/log.rs", "tui/", "command/"]),
+    ("jiff", &["config/screen.rs", "server/log.rs", "tui/", "command/", "link/carrier/"]),
     ("libc", &["os/"]),
     ("linkify", &["tui/links.rs"]),
     ("memmap2", &["os/"]),
@@ -103,7 +112,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("slab", &["chat/hub/"]),
     ("socket2", &["os/"]),
     ("thiserror", ANYWHERE),
-    ("tokio", &["server/", "session/", "os/"]),
+    ("tokio", &["server/", "session/", "os/", "link/"]),
     ("toml", &["config/"]),
     ("unicode_normalization", &["chat/", "history/search.rs", "tui/"]),
     ("unicode_properties", &["chat/", "tui/editor/"]),
@@ -132,6 +141,7 @@ const THREADS: &[&str] = &[
     "command/exec.rs",
     "command/interrupt.rs",
     "command/join.rs",
+    "command/link.rs",
     "command/notify.rs",
     "command/output.rs",
     "command/run/supervisor.rs",
@@ -139,6 +149,7 @@ const THREADS: &[&str] = &[
     "history/index.rs",
     "history/checkpoint.rs",
     "history/write.rs",
+    "link/run.rs",
     "os/unix/child.rs",
     "os/unix/process.rs",
     "os/unix/pty.rs",
@@ -147,8 +158,13 @@ const THREADS: &[&str] = &[
     "tui/event_loop.rs",
     "tui/terminal.rs",
 ];
-const TASKS: &[&str] =
-    &["server/accept.rs", "server/core.rs", "server/lifecycle.rs", "server/session_task.rs"];
+const TASKS: &[&str] = &[
+    "link/carrier/consume.rs",
+    "server/accept.rs",
+    "server/core.rs",
+    "server/lifecycle.rs",
+    "server/session_task.rs",
+];
 
 /// Returns true if the code contains the path as a word of its own: `String::` is not `ring::`.
 fn names(code: &str, path: &str) -> bool {

@@ -29,8 +29,8 @@ const STAND_INS: [(&str, &str); 5] = [
     ("fish", "exit 0"),
 ];
 /// Lines with one of these go on until they are ended.
-const GO_ON: [&str; 6] =
-    ["moot join", "moot listen", "tail -F", "moot serve", "moot answer", "moot bench"];
+const GO_ON: [&str; 7] =
+    ["moot join", "moot listen", "tail -F", "moot serve", "moot answer", "moot bench", "moot link"];
 /// But not with one of these.
 const ENDS: [&str; 4] = ["--count", "--check", "/quit", "| head"];
 

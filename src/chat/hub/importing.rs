@@ -23,7 +23,6 @@ use crate::{
         refusal::{Refusal, RefusalCode, refuse},
         reply::Reply,
         request::{Announce, Wait},
-        rules::Policy,
         store::{Question, Record, StreamKey},
         stream_id::StreamId,
         text::SharedText,
@@ -90,10 +89,9 @@ impl Hub {
         let peer = &self.sessions[&id].peer;
         let uid = peer.uid;
         if !self.rights_of(uid).link {
-            let who = Policy::words(&self.rules.policy.link);
             let text = format!(
-                "{} may not link this host with others; name the user in policy.link, and see \
-                 docs/link.md (now: {who})",
+                "{0} may not link this server with other hosts; add \"@{0}\" to link in [policy] \
+                 of its configuration",
                 self.called(uid)
             );
             return refuse(RefusalCode::Denied, text);

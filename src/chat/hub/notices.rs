@@ -258,7 +258,8 @@ impl Hub {
         }
         let members = state.addressees.len() as u32;
         if let Some((id, serial)) = asked {
-            let result = Ok(Reply::Announced { number, members });
+            let hosts = state.hosts.len() as u32;
+            let result = Ok(Reply::Announced { number, members, hosts });
             self.out.push(Action::Send(id, Frame::Reply { serial, result }));
         }
         let watch = asked.map(|(session, _)| Watch { session, wait, report_at });
@@ -467,7 +468,7 @@ mod tests {
     fn member_that_left_and_came_back_is_not_waited_for() {
         let mut scene = scene();
         let reply = scene.request(ANN, Request::Announce(announce(Some(den()), "news")));
-        assert_eq!(reply, Ok(Reply::Announced { number: 1, members: 2 }));
+        assert_eq!(reply, Ok(Reply::Announced { number: 1, members: 2, hosts: 0 }));
         let stream = scene.tag();
         scene.request(MIA, Request::Part { stream, forget: false }).unwrap();
         scene.request(MIA, join_room("den")).unwrap();

@@ -92,6 +92,7 @@ impl Hub {
             acked_by_me: state.is_acked_by(member.uid),
             acks: state.acks.len() as u32,
             acked_by: Vec::new(),
+            origin: state.origin.as_ref().map(|from| from.origin.seq),
         }
     }
 

@@ -9,6 +9,7 @@ use super::{
         ANN, EVE, MIA, SAM, Scene, Store, announce, den, join, join_room, role, room, session, user,
     },
 };
+use crate::chat::linked::RemoteReceipt;
 use crate::{
     chat::{
         frames::{ANNOUNCEMENTS, Destination, Frame, Hello, Line, Report, Submit},

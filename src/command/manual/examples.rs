@@ -191,6 +191,13 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
     ),
     ("doctor", &["moot doctor"]),
     (
+        "link",
+        &[
+            "moot link tls://hub:4222 --rooms dev,ops --check  # what is missing, in plain words",
+            "moot link tls://hub:4222 --rooms dev,ops --announcements",
+        ],
+    ),
+    (
         "bench",
         &[
             "moot bench                         # throughput to 10 members",
@@ -251,11 +258,19 @@ const REMARKS: &[(&str, &str)] = &[
          every message, in order.",
     ),
     (
+        "link",
+        "A link is one process a host, and a client of the server of its host. The NATS server \
+         needs JetStream; docs/link.md leads from nothing to the first message between two hosts. \
+         A user of another host is ann@db1, has no rights here, and can be banned by that name. \
+         Direct messages are never carried. Exit codes: 2 if another link has the name of this \
+         host, 1 if the NATS server or the server of this host refuses the link.",
+    ),
+    (
         "listen",
         "CMD is one argument, split at spaces ('prog -x \"a b\"'). If the target comes before \
          --exec, the words after the program are its arguments, up to the next option of moot; \
          after `--` all of them are. The program gets MOOT_TYPE, MOOT_ID, MOOT_ROOM or MOOT_WITH, \
-         MOOT_SEQ, MOOT_TS, MOOT_FROM, MOOT_USER, MOOT_LABEL, MOOT_UID, MOOT_PID, MOOT_SESSION, \
+         MOOT_SEQ, MOOT_TS, MOOT_FROM, MOOT_USER, MOOT_LABEL, MOOT_HOST, MOOT_UID, MOOT_PID, MOOT_SESSION, \
          MOOT_KIND, MOOT_REPLY_TO, MOOT_MENTION, MOOT_LEVEL and MOOT_SERVER in its environment.",
     ),
     (

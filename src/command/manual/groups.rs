@@ -10,7 +10,7 @@ pub(super) const GROUPS: &[(&str, &[&str])] = &[
     ("Presence", &["who", "away", "back", "badge"]),
     ("Scripts", &["run", "wait", "ask", "answer"]),
     ("Moderation", &["kick", "drop"]),
-    ("The server", &["serve", "stop", "status", "doctor", "backup", "restore", "bench"]),
+    ("The server", &["serve", "stop", "status", "doctor", "backup", "restore", "link", "bench"]),
     ("Help", &["completions", "man", "help"]),
 ];
 

@@ -60,9 +60,13 @@ pub(crate) fn explain(purpose: CommandPurpose, reply: Reply) -> Explained {
             }
         }
         (CommandPurpose::SetTopic(room, topic), _) => Explained::Topic(room, topic),
-        (CommandPurpose::Announce, Reply::Announced { number, members }) => {
+        (CommandPurpose::Announce, Reply::Announced { number, members, hosts }) => {
             let members = counted(members.into(), "member");
-            Explained::Announced(format!("announced to {members} as !{number}"))
+            let to = match hosts {
+                0 => members,
+                hosts => format!("{members} and {}", counted(hosts.into(), "linked host")),
+            };
+            Explained::Announced(format!("announced to {to} as !{number}"))
         }
         (CommandPurpose::Acknowledge(number), _) => Explained::Acknowledged(number),
         (

@@ -131,6 +131,7 @@ fn notice() -> AnnouncementInfo {
         acked_by_me: false,
         acks: 3,
         acked_by: vec![text(), text()],
+        origin: None,
     }
 }
 
@@ -166,7 +167,7 @@ fn answer(request: &Request) -> Reply {
             let entry = AuditInfo { wall_us: 1, by: member().user, act: text() };
             Reply::Audit { entries: vec![entry], more: false }
         }
-        Request::Announce(_) => Reply::Announced { number: 1, members: 2 },
+        Request::Announce(_) => Reply::Announced { number: 1, members: 2, hosts: 0 },
         Request::Receipt { .. } => Reply::Receipt(ReceiptInfo {
             number: 1,
             members: 2,
@@ -176,6 +177,8 @@ fn answer(request: &Request) -> Reply {
             users_acked: 0,
             missing: vec![Missing { name: text(), pid: 9, state: text() }],
             next: None,
+            open: 0,
+            hosts: Vec::new(),
         }),
         Request::Notices { .. } => Reply::Notices { notices: vec![notice()], more: false },
         Request::Notice { .. } => Reply::Notice(notice().into()),
