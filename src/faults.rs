@@ -53,6 +53,7 @@ faults! {
     LostHistoryAcknowledged "A message is acknowledged only while its database is in its place."
 
     // Linked hosts.
+    OlderHistoryKeepsGeneration "Messages under numbers that were exported before are exported too."
     ImportPassesOverGaps "Nothing is imported while earlier messages of the host are missing."
     ImportPositionSurvivesFailure "What could not be stored is imported again."
     BannedRemoteSpeaks "A user of a linked host who is banned from a room says nothing in it."

@@ -18,11 +18,13 @@ pub const LINKED_STREAMS_MAX: usize = 65_536;
 /// Senders of linked hosts that a server remembers between messages.
 pub const LINKED_SENDERS_MAX: usize = 4096;
 /// Linked hosts that a server, or a link, knows of.
-pub const LINK_HOSTS_MAX: usize = 1024;
+pub const LINK_HOSTS_MAX: usize = 256;
 /// Bytes of a payload that links exchange: what is larger is not read.
 pub const LINK_PAYLOAD_BYTES_MAX: usize = 512 * 1024;
 /// Bytes of messages in a batch, with what JSON adds to them; one long message may be more.
 pub const LINK_BATCH_BYTES_MAX: usize = 192 * 1024;
+/// The same where the carrier takes no more.
+pub const LINK_BATCH_BYTES_MIN: usize = 4 * 1024;
 /// Messages in a batch.
 pub const LINK_BATCH_MESSAGES_MAX: usize = 1024;
 /// Bytes of messages in one request of an importer; one long message may be more.
@@ -39,6 +41,8 @@ pub const LINK_RECEIPTS_FOLLOWED_MAX: usize = 256;
 pub const LINKED_ROWS_MAX: usize = 4096;
 /// Those of one host.
 pub const LINKED_ROWS_PER_HOST_MAX: usize = 512;
+/// Rooms in one of them.
+pub const LINKED_ROOMS_PER_ROW_MAX: usize = 44;
 /// Longest text of a message or an announcement.
 pub const TEXT_BYTES_MAX: usize = 32 * 1024;
 /// Bytes that the screen's input takes: more than a text may have, so that a long one can be

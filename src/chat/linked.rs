@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     list::list,
     member::{Kind, Level, State},
-    message::Origin,
+    message::{Origin, StreamName},
     names::{HostName, Label, RoomName, UserName},
     text::Text,
 };
@@ -45,6 +45,15 @@ pub enum LinkedStream {
 pub type LinkedKey = Box<str>;
 
 impl LinkedStream {
+    /// Returns its name.
+    #[must_use]
+    pub fn name(&self) -> StreamName {
+        match self {
+            Self::Room(room) => StreamName::Room(room.clone()),
+            Self::Announcements => StreamName::Announcements,
+        }
+    }
+
     /// Returns its key.
     #[must_use]
     pub fn key(&self) -> &str {
@@ -95,6 +104,14 @@ pub enum LinkRequest {
         host: HostName,
         receipt: RemoteReceipt,
     },
+    /// Announcements of this host, as many as go into one answer; those for rooms that are not
+    /// linked are withheld.
+    Announcements {
+        /// First number wanted.
+        first: u64,
+        /// Last number wanted.
+        last: u64,
+    },
     /// The local number of a message of another host.
     Find {
         stream: LinkedStream,
@@ -114,8 +131,9 @@ pub struct Import {
     pub prev: LinkPosition,
     /// Number up to which nothing else was exported.
     pub upto: u64,
-    /// The messages between `prev` and what is known here can't be had any longer.
-    pub has_gap: bool,
+    /// Position after which the link knows of nothing before these messages: what is missing between
+    /// can't be had. None: it has not looked.
+    pub gap_after: Option<LinkPosition>,
     /// In the order of their numbers.
     #[serde(deserialize_with = "list")]
     pub messages: Vec<ImportedMessage>,
@@ -155,6 +173,8 @@ pub struct Roster {
     pub host: HostName,
     /// False once nothing was heard of the host for some time.
     pub reachable: bool,
+    /// Announcements are carried to it.
+    pub announces: bool,
     /// Sessions that were in no part before.
     #[serde(deserialize_with = "list")]
     pub members: Vec<RemoteMember>,

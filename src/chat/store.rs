@@ -169,9 +169,24 @@ pub struct Restored {
     pub submits_cut: Vec<(u32, i64)>,
     /// Newest messages of linked hosts that are here.
     pub imports: Vec<ImportInfo>,
-    /// Streams that are exported, by the name of this host, with the position after which that
-    /// began.
-    pub exports: Vec<(HostName, LinkedKey, LinkPosition)>,
+    /// Streams that are exported.
+    pub exports: Vec<RestoredExport>,
+    /// Number of this history: another one after an older copy was put back.
+    pub epoch: u32,
+    /// When it was loaded, microseconds since 1970.
+    pub loaded_us: i64,
+}
+
+/// Stream that is exported to linked hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoredExport {
+    /// Name of this host among them.
+    pub host: HostName,
+    pub stream: LinkedKey,
+    /// Position after which it is exported.
+    pub after: LinkPosition,
+    /// Number of the history to which the position belongs.
+    pub epoch: u32,
 }
 
 impl From<&LinkedStream> for StreamKey {
@@ -313,7 +328,11 @@ pub enum Record {
         stream: StreamKey,
         /// Messages up to this position are not exported.
         after: LinkPosition,
+        /// Number of the history to which the position belongs.
+        epoch: u32,
     },
+    /// The messages of a linked host up to a position are here, or are not wanted.
+    Import { host: HostName, stream: StreamKey, at: LinkPosition },
     /// A name has read a stream up to a number.
     Mark {
         uid: u32,
@@ -345,6 +364,7 @@ impl Record {
             | Self::NameGone { .. }
             | Self::InstanceGone { .. }
             | Self::Export { .. }
+            | Self::Import { .. }
             | Self::Mark { .. } => false,
         }
     }
@@ -368,6 +388,7 @@ impl Record {
             | Self::NameGone { .. }
             | Self::InstanceGone { .. }
             | Self::Export { .. }
+            | Self::Import { .. }
             | Self::Mark { .. } => 1,
         }
     }
@@ -389,6 +410,7 @@ impl Record {
             | Self::NameGone { .. }
             | Self::InstanceGone { .. }
             | Self::Export { .. }
+            | Self::Import { .. }
             | Self::Mark { .. } => false,
         }
     }
@@ -403,6 +425,7 @@ enum RecordSubject {
     Role(RoomName, u32, Role),
     RemoteRole(RoomName, UserName, Role),
     Export(HostName, StreamKey),
+    Import(HostName, StreamKey),
     Notice(AnnouncementId),
     Follow(u32, Option<Label>, RoomName),
     Name(u32, Label),
@@ -432,6 +455,9 @@ impl LaterRecords {
             }
             Record::Export { host, stream, .. } => {
                 RecordSubject::Export(host.clone(), stream.clone())
+            }
+            Record::Import { host, stream, .. } => {
+                RecordSubject::Import(host.clone(), stream.clone())
             }
             Record::Notice(state) => RecordSubject::Notice(state.id()),
             Record::NoticeGone(id) => RecordSubject::Notice(*id),
@@ -481,6 +507,7 @@ impl LaterRecords {
             | Record::NameGone { .. }
             | Record::InstanceGone { .. }
             | Record::Export { .. }
+            | Record::Import { .. }
             | Record::Audit(_)
             | Record::Notice(_)
             | Record::NoticeGone(_)
@@ -554,6 +581,8 @@ pub enum Question {
         first: u64,
         /// Last number wanted.
         last: u64,
+        /// Of announcements: those for other rooms than these are withheld.
+        rooms: Option<Vec<RoomName>>,
     },
     /// The oldest number that is kept.
     Span {
@@ -604,6 +633,8 @@ pub struct SearchQuestion {
     pub hidden: HashSet<RoomName>,
     /// User id of the senders to find; none: all.
     pub from_uid: Option<u32>,
+    /// User of a linked host to find.
+    pub from_remote: Option<UserName>,
     /// Time of the oldest message to find, microseconds since 1970.
     pub since_us: Option<i64>,
     /// Row of the history before which to look; 0 for the newest.

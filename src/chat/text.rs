@@ -364,6 +364,8 @@ fn mentions_in(text: &str, user: &str) -> impl Iterator<Item = Range<usize>> {
             None => true,
             // `@ann.` at the end of a sentence is ann; `@ann.b` is another user.
             Some('.') => !tail[1..].chars().next().is_some_and(word),
+            // `@ann@db1` is a user of another host.
+            Some('@') => !tail[1..].chars().next().is_some_and(word),
             // Korean writes particles without a space: `@ann님` is ann.
             Some(c) => !word(c) || (user.is_ascii() && !c.is_ascii()),
         };

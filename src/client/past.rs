@@ -64,6 +64,17 @@ pub(super) fn message_of(
     })
 }
 
+impl Page {
+    /// Returns the messages of a page of a stored stream, without those that are withheld.
+    #[must_use]
+    #[doc(hidden)]
+    pub fn messages(&self, stream: &StreamName) -> Vec<Message> {
+        let messages = Reader::new(&self.body).into_iter().flatten().map_while(Result::ok);
+        let shown = messages.filter(|message| !message.withheld);
+        shown.filter_map(|message| message_of(stream, None, "", &message)).collect()
+    }
+}
+
 fn unexpected(reply: &Reply) -> LinkError {
     LinkError::Protocol(format!("an answer that does not fit: {reply:?}"))
 }

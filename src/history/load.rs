@@ -12,8 +12,8 @@ use crate::{
         names::{HostName, Label, RoomName, UserName},
         rules::{Role, RoomRules},
         store::{
-            Audit, GoneRoom, Restored, RestoredConversation, RestoredRoom, RestoredSubmits, Span,
-            StreamKey,
+            Audit, GoneRoom, Restored, RestoredConversation, RestoredExport, RestoredRoom,
+            RestoredSubmits, Span, StreamKey,
         },
         stream_id::RoomId,
     },
@@ -209,13 +209,13 @@ fn load_links(connection: &Connection, restored: &mut Restored) -> rusqlite::Res
         }
     }
     let mut statement =
-        connection.prepare("SELECT host, stream, generation, after FROM exports")?;
+        connection.prepare("SELECT host, stream, generation, after, epoch FROM exports")?;
     let mut rows = statement.query(())?;
     while let Some(row) = rows.next()? {
         if let Ok(host) = HostName::new(row.get_ref(0)?.as_str()?) {
             let stream = row.get_ref(1)?.as_str()?.into();
             let after = LinkPosition { generation: row.get(2)?, seq: row.get(3)? };
-            restored.exports.push((host, stream, after));
+            restored.exports.push(RestoredExport { host, stream, after, epoch: row.get(4)? });
         }
     }
     Ok(())

@@ -1,5 +1,7 @@
 //! Records of a transaction become rows.
 
+use std::sync::Arc;
+
 use rusqlite::{Params, params};
 
 use super::{
@@ -92,11 +94,16 @@ impl Page<'_> {
                 self.execute(sql, params![uid, label_text(label.as_ref()), id, seq])
             }
             Record::NameGone { uid, label } => self.record_removed_handle(*uid, label),
-            Record::Export { host, stream, after } => {
-                let sql = "INSERT INTO exports VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE
-                           SET generation = excluded.generation, after = excluded.after";
+            Record::Export { host, stream, after, epoch } => {
+                let sql = "INSERT OR REPLACE INTO exports VALUES (?, ?, ?, ?, ?)";
                 let LinkPosition { generation, seq } = after;
-                self.execute(sql, params![host.as_str(), stream.linked(), generation, seq])
+                self.execute(sql, params![host.as_str(), stream.linked(), generation, seq, epoch])
+            }
+            Record::Import { host, stream, at } => {
+                let key = (host.clone(), Arc::new(stream.clone()));
+                let before = self.imported.entry(key).or_default();
+                *before = (*at).max(*before);
+                Ok(())
             }
             Record::InstanceGone { uid, instance } => {
                 self.cache.runs.remove(&(*uid, *instance));

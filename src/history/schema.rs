@@ -132,6 +132,7 @@ CREATE TABLE exports (            -- since when streams are exported to linked h
   stream TEXT NOT NULL,           -- as in imports
   generation INTEGER NOT NULL,
   after INTEGER NOT NULL,         -- messages up to this number are not exported
+  epoch INTEGER NOT NULL,
   PRIMARY KEY (host, stream)
 ) WITHOUT ROWID;
 CREATE TABLE facts (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -202,6 +203,7 @@ CREATE TABLE exports (
   stream TEXT NOT NULL,
   generation INTEGER NOT NULL,
   after INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,
   PRIMARY KEY (host, stream)
 ) WITHOUT ROWID;
 ",

@@ -270,6 +270,9 @@ impl RunningSearch<'_> {
         let Some((stream, first)) = self.streams.get(&row.get(13)?) else { return Ok(()) };
         if row.get::<_, u64>(0)? < *first
             || self.query.from_uid.is_some_and(|uid| row.get(8) != Ok(uid))
+            || self.query.from_remote.as_ref().is_some_and(|user| {
+                row.get_ref(11).ok().and_then(|name| name.as_str().ok()) != Some(user.as_str())
+            })
             || !self.has_all_words(row.get_ref(6)?.as_str()?)
         {
             return Ok(());

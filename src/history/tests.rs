@@ -14,7 +14,7 @@ use crate::chat::{
     message::Origin,
     names::{HostName, RoomName, UserName},
     rules::Role,
-    store::{Entry, Record, SearchQuestion, StreamKey},
+    store::{Entry, Record, RestoredExport, SearchQuestion, StreamKey},
     stream_id::StreamId,
 };
 
@@ -153,7 +153,7 @@ fn messages_of_linked_hosts_are_stored_with_their_positions() {
     };
     let after = LinkPosition { generation: 3, seq: 9 };
     let host = HostName::new("web1").unwrap();
-    let export = Record::Export { host: host.clone(), stream: dev.clone(), after };
+    let export = Record::Export { host: host.clone(), stream: dev.clone(), after, epoch: 5 };
     let entries = vec![
         entry(&dev, 1, 1, "ann", "ours"),
         imported(2, 2, "bob@db1", 7, 40),
@@ -176,7 +176,7 @@ fn messages_of_linked_hosts_are_stored_with_their_positions() {
     let imports: Vec<_> =
         restored.imports.iter().map(|i| (i.host.as_str(), &*i.stream, i.at.seq)).collect();
     assert_eq!(imports, [("db1", "dev", 45), ("lap2", "dev", 41)]);
-    assert_eq!(restored.exports, [(host, "dev".into(), after)]);
+    assert_eq!(restored.exports, [RestoredExport { host, stream: "dev".into(), after, epoch: 5 }]);
     assert!(!restored.rooms[0].rules.hears_remote(&UserName::new("eve@db1").unwrap()));
     assert!(restored.users.iter().all(|(_, name)| name.host().is_none()), "they have no user id");
     let kept = open(dir.path());

@@ -10,6 +10,7 @@ use rusqlite::{Statement, Transaction, params};
 use super::schema::key_of;
 use crate::{
     chat::{
+        linked::LinkPosition,
         member::{EndCause, Member, SessionId},
         names::{HostName, Label},
         store::{Entry, StreamKey},
@@ -71,7 +72,7 @@ pub(super) struct Page<'a> {
     pub(super) now_us: i64,
     pub(super) heads: HashMap<i64, (u64, i64)>,
     /// Newest messages of linked hosts, to be written at the end.
-    pub(super) imported: HashMap<(HostName, Arc<StreamKey>), (u64, u64)>,
+    pub(super) imported: HashMap<(HostName, Arc<StreamKey>), LinkPosition>,
 }
 
 impl Page<'_> {
@@ -202,7 +203,8 @@ impl Page<'_> {
         self.heads.insert(stream, (last.seq, last.wall_us));
         if let Some(from) = &last.origin {
             let key = (from.host.clone(), Arc::clone(&last.stream));
-            self.imported.insert(key, (from.generation, from.origin.seq));
+            let at = self.imported.entry(key).or_default();
+            *at = from.position().max(*at);
         }
         match first.submit {
             Some((instance, counter)) => {
@@ -271,10 +273,10 @@ impl Page<'_> {
         for (stream, (head, newest_us)) in &self.heads {
             update.execute(params![stream, head, newest_us])?;
         }
-        let sql = "INSERT INTO imports VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE
-                   SET generation = excluded.generation, seq = excluded.seq";
+        let sql = "INSERT INTO imports VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE
+                   SET generation = ?3, seq = ?4 WHERE (generation, seq) < (?3, ?4)";
         let mut update = self.transaction.prepare_cached(sql)?;
-        for ((host, stream), (generation, seq)) in &self.imported {
+        for ((host, stream), LinkPosition { generation, seq }) in &self.imported {
             update.execute(params![host.as_str(), stream.linked(), generation, seq])?;
         }
         Ok(self.unsaid)

@@ -33,6 +33,8 @@ pub(super) enum PayloadError {
 pub(super) struct Batch {
     /// Version of its form.
     pub(super) v: u32,
+    /// Random number of the link that published it.
+    pub(super) link: u64,
     /// Name of the room as its host created it; none for announcements.
     pub(super) room: Option<RoomName>,
     pub(super) generation: u64,
@@ -93,9 +95,9 @@ impl From<BatchNotice> for ImportedNotice {
 
 impl Batch {
     /// Creates a batch without messages after a position.
-    pub(super) fn new(room: Option<RoomName>, after: LinkPosition) -> Self {
+    pub(super) fn new(link: u64, room: Option<RoomName>, after: LinkPosition) -> Self {
         let LinkPosition { generation, seq } = after;
-        Self { v: VERSION, room, generation, prev: seq, last: seq, messages: Vec::new() }
+        Self { v: VERSION, link, room, generation, prev: seq, last: seq, messages: Vec::new() }
     }
 
     /// Returns the position of its last message.
@@ -153,9 +155,14 @@ impl BatchMessage {
 
     /// Returns the bytes that it takes in a payload, at most.
     pub(super) fn bytes(&self) -> usize {
+        Self::bytes_of(self.text.as_str())
+    }
+
+    /// The same of a text.
+    pub(super) fn bytes_of(text: &str) -> usize {
         // Control characters are escaped.
         let escaped = |c: u8| if c < b' ' { 6 } else { 1 + usize::from(matches!(c, b'"' | b'\\')) };
-        self.text.as_str().bytes().map(escaped).sum::<usize>() + BATCH_MESSAGE_BYTES
+        text.bytes().map(escaped).sum::<usize>() + BATCH_MESSAGE_BYTES
     }
 }
 
@@ -192,8 +199,8 @@ pub(super) struct Presence {
 pub(super) enum PresenceNews {
     /// A link begins: another one of the same host answers.
     Hello,
-    /// Part of the sessions; `last` if it completes them.
-    Roster { members: Vec<PresenceMember>, last: bool },
+    /// Part of the sessions; `last` if it completes them. `announces`: announcements are carried.
+    Roster { members: Vec<PresenceMember>, last: bool, announces: bool },
     /// The link ends.
     Bye,
 }
@@ -260,7 +267,7 @@ mod tests {
     fn batch(prev: u64, seqs: &[u64], last: u64) -> Batch {
         let after = LinkPosition { generation: 9, seq: prev };
         let messages = seqs.iter().map(|seq| message(*seq, "안녕")).collect();
-        Batch { last, messages, ..Batch::new(RoomName::new("Dev").ok(), after) }
+        Batch { last, messages, ..Batch::new(3, RoomName::new("Dev").ok(), after) }
     }
 
     #[test]
@@ -269,7 +276,7 @@ mod tests {
         assert_eq!(Batch::read(&batch.payload()), Ok(batch.clone()));
         assert_eq!(
             String::from_utf8(batch.payload()).unwrap(),
-            r#"{"v":1,"room":"Dev","generation":9,"prev":4,"last":9,"messages":[{"seq":5,"user":"ann","kind":"person","time_us":-1,"reply_to":{"host":"db1","seq":3},"text":"안녕"},{"seq":7,"user":"ann","kind":"person","time_us":-1,"reply_to":{"host":"db1","seq":3},"text":"안녕"}]}"#
+            r#"{"v":1,"link":3,"room":"Dev","generation":9,"prev":4,"last":9,"messages":[{"seq":5,"user":"ann","kind":"person","time_us":-1,"reply_to":{"host":"db1","seq":3},"text":"안녕"},{"seq":7,"user":"ann","kind":"person","time_us":-1,"reply_to":{"host":"db1","seq":3},"text":"안녕"}]}"#
         );
     }
 

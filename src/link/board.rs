@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     batch::{self, Presence, PresenceMember, PresenceNews},
-    local::{Local, LocalError},
+    local::{Local, LocalError, SessionKey},
     report::Reporter,
     subject::{self, Subject},
 };
@@ -17,15 +17,19 @@ use crate::{
         names::HostName,
         request::Request,
     },
-    limits::{LINK_HOSTS_MAX, LINKED_ROWS_PER_HOST_MAX},
+    limits::{
+        LINK_HOSTS_MAX, LINKED_ROOMS_PER_ROW_MAX, LINKED_ROWS_PER_HOST_MAX, STATUS_BYTES_MAX,
+    },
 };
 
 /// Silence after which a host is unreachable.
 const SILENCE: Duration = Duration::from_secs(15);
 /// Time in which a link that begins hears whether another one has its name.
-const CLAIM: Duration = Duration::from_secs(1);
-/// Members in one request.
-const MEMBERS_PER_REQUEST: usize = 32;
+const CLAIM: Duration = Duration::from_secs(2);
+/// Members in one request: they fit into a frame, however long their names are.
+const MEMBERS_PER_REQUEST: usize = 8;
+/// Interval at which what changed is shown.
+const SHOW_EVERY: Duration = Duration::from_millis(250);
 
 /// Roster of one host.
 #[derive(Debug)]
@@ -33,10 +37,21 @@ struct HostRoster {
     members: Vec<PresenceMember>,
     /// Parts of the next one.
     next: Vec<PresenceMember>,
+    announces: bool,
     heard_at: Instant,
     reachable: bool,
     /// The server of this host shows it as it is.
     is_shown: bool,
+}
+
+/// What a message about presence asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    Nothing,
+    /// Another link of this name begins: it is told that this one is there.
+    Answer,
+    /// Another link has this name, and this one has to end.
+    End(String),
 }
 
 /// See the head of this file.
@@ -45,42 +60,56 @@ pub(super) struct Board {
     host: HostName,
     /// Number of the own link.
     link: u64,
-    /// Time until which another link of this name is in the way.
-    claim_until: Instant,
+    /// Time until which another link of this name is in the way; none before that can be heard.
+    claim_until: Option<Instant>,
     hosts: BTreeMap<HostName, HostRoster>,
     /// Session of the server that the rosters were shown to.
-    shown_to: u64,
+    shown_to: Option<SessionKey>,
+    show_at: Instant,
 }
 
 impl Board {
     pub(super) fn new(host: HostName, link: u64) -> Self {
-        let claim_until = Instant::now() + CLAIM;
-        Self { host, link, claim_until, hosts: BTreeMap::new(), shown_to: 0 }
+        let (hosts, show_at) = (BTreeMap::new(), Instant::now());
+        Self { host, link, claim_until: None, hosts, shown_to: None, show_at }
     }
 
-    /// Takes a message; returns a reason why this link has to end.
-    pub(super) fn take(
-        &mut self,
-        subject: &str,
-        payload: &[u8],
-        reporter: &Reporter,
-    ) -> Option<String> {
-        let Some(Subject::Presence { host }) = subject::read(subject) else { return None };
+    /// From now on other links can be heard. Returns true the first time.
+    pub(super) fn begin_claim(&mut self) -> bool {
+        let is_first = self.claim_until.is_none();
+        self.claim_until.get_or_insert(Instant::now() + CLAIM);
+        is_first
+    }
+
+    /// Returns true once no other link has this name.
+    pub(super) fn has_claimed(&self) -> bool {
+        self.claim_until.is_some_and(|until| until <= Instant::now())
+    }
+
+    /// Takes a message.
+    pub(super) fn take(&mut self, subject: &str, payload: &[u8], reporter: &Reporter) -> Heard {
+        let Some(Subject::Presence { host }) = subject::read(subject) else {
+            return Heard::Nothing;
+        };
         let Ok(presence) = batch::read::<Presence>(payload) else {
-            reporter.count_of(&host, |counts| counts.refused += 1);
-            return None;
+            // An empty one tries whether presence arrives.
+            if !payload.is_empty() {
+                reporter.count_of(&host, |counts| counts.refused += 1);
+            }
+            return Heard::Nothing;
         };
         if host == self.host {
             return self.take_own(&presence);
         }
         if self.hosts.len() >= LINK_HOSTS_MAX && !self.hosts.contains_key(&host) {
             reporter.warn("presence of other hosts", "there are too many hosts");
-            return None;
+            return Heard::Nothing;
         }
         let now = Instant::now();
         let roster = self.hosts.entry(host.clone()).or_insert_with(|| HostRoster {
             members: Vec::new(),
             next: Vec::new(),
+            announces: false,
             heard_at: now,
             reachable: false,
             is_shown: false,
@@ -91,37 +120,44 @@ impl Board {
                 roster.is_shown &= !roster.reachable;
                 roster.reachable = false;
             }
-            PresenceNews::Roster { members, last } => {
+            PresenceNews::Roster { members, last, announces } => {
                 roster.heard_at = now;
                 let left = LINKED_ROWS_PER_HOST_MAX.saturating_sub(roster.next.len());
-                roster.next.extend(members.into_iter().take(left));
+                roster.next.extend(members.into_iter().take(left).map(bounded));
                 if last {
                     let members = std::mem::take(&mut roster.next);
-                    roster.is_shown &= roster.reachable && members == roster.members;
+                    roster.is_shown &= roster.reachable
+                        && members == roster.members
+                        && announces == roster.announces;
                     (roster.members, roster.reachable) = (members, true);
+                    roster.announces = announces;
                 }
             }
         }
         let reachable = roster.reachable;
         reporter.count_of(&host, |counts| counts.reachable = reachable);
-        None
+        Heard::Nothing
     }
 
     /// Another link may have this name: the one that was there first stays, and of two that begin
     /// at once the one with the smaller number.
-    fn take_own(&self, presence: &Presence) -> Option<String> {
-        let begins = Instant::now() < self.claim_until;
-        let is_first = match presence.news {
-            PresenceNews::Hello => begins && presence.link < self.link,
-            PresenceNews::Roster { .. } => begins,
-            PresenceNews::Bye => false,
+    fn take_own(&self, presence: &Presence) -> Heard {
+        if presence.link == self.link {
+            return Heard::Nothing;
+        }
+        let is_first = match (&presence.news, self.has_claimed()) {
+            (PresenceNews::Hello, true) => return Heard::Answer,
+            (PresenceNews::Hello, false) => presence.link < self.link,
+            (PresenceNews::Roster { .. }, claimed) => !claimed,
+            (PresenceNews::Bye, _) => false,
         };
-        (presence.link != self.link && is_first).then(|| {
-            format!(
+        match is_first {
+            true => Heard::End(format!(
                 "another link publishes as {}; each host needs a name of its own (--host)",
                 self.host
-            )
-        })
+            )),
+            false => Heard::Nothing,
+        }
     }
 
     /// Shows the server of this host what changed.
@@ -131,6 +167,10 @@ impl Board {
         reporter: &Reporter,
     ) -> Result<(), LocalError> {
         let now = Instant::now();
+        if now < self.show_at {
+            return Ok(());
+        }
+        self.show_at = now + SHOW_EVERY;
         for (host, roster) in &mut self.hosts {
             if roster.reachable && now.duration_since(roster.heard_at) >= SILENCE {
                 (roster.reachable, roster.is_shown) = (false, false);
@@ -138,28 +178,36 @@ impl Board {
             }
         }
         // Rows go with the session that brought them.
-        let session = local.session_number()?;
-        if session != self.shown_to {
+        let session = local.session_key()?;
+        if self.shown_to != Some(session) {
             self.hosts.values_mut().for_each(|roster| roster.is_shown = false);
-            self.shown_to = session;
+            self.shown_to = Some(session);
         }
         for (host, roster) in self.hosts.iter_mut().filter(|(_, roster)| !roster.is_shown) {
-            let parts = roster.members.chunks(MEMBERS_PER_REQUEST);
-            let last = parts.len().saturating_sub(1);
-            let parts: Vec<_> = match roster.members.is_empty() {
-                true => vec![&[][..]],
-                false => parts.collect(),
-            };
+            let mut parts: Vec<_> = roster.members.chunks(MEMBERS_PER_REQUEST).collect();
+            if parts.is_empty() {
+                parts.push(&[]);
+            }
+            let last = parts.len() - 1;
             for (at, part) in parts.into_iter().enumerate() {
                 let members = part.iter().cloned().map(remote_member).collect();
-                let (host, reachable) = (host.clone(), roster.reachable);
-                let roster = Roster { host, reachable, members, is_last: at == last };
+                let (host, reachable, announces) =
+                    (host.clone(), roster.reachable, roster.announces);
+                let is_last = at == last;
+                let roster = Roster { host, reachable, announces, members, is_last };
                 local.ask(&Request::Link(LinkRequest::Roster(roster)))?;
             }
             roster.is_shown = true;
         }
         Ok(())
     }
+}
+
+/// A member with no more of others' texts than is shown.
+fn bounded(mut member: PresenceMember) -> PresenceMember {
+    member.status.truncate(member.status.floor_char_boundary(STATUS_BYTES_MAX));
+    member.rooms.truncate(LINKED_ROOMS_PER_ROW_MAX);
+    member
 }
 
 fn remote_member(member: PresenceMember) -> RemoteMember {
@@ -170,51 +218,90 @@ fn remote_member(member: PresenceMember) -> RemoteMember {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        chat::{
+            member::{Kind, State},
+            names::{Label, RoomName, UserName},
+        },
+        limits::{FRAME_BYTES_MAX, NAME_BYTES_MAX},
+        wire::control::put_request,
+    };
 
-    fn heard(board: &mut Board, host: &str, link: u64, news: PresenceNews) -> Option<String> {
+    fn heard(board: &mut Board, host: &str, link: u64, news: PresenceNews) -> Heard {
         let (to, _reports) = crossbeam_channel::bounded(9);
         let payload = batch::write(&Presence::new(link, news));
         board.take(&format!("moot.1.p.{host}"), &payload, &Reporter::new(to))
     }
 
+    fn roster(members: Vec<PresenceMember>, last: bool) -> PresenceNews {
+        PresenceNews::Roster { members, last, announces: true }
+    }
+
+    fn member(user: &str) -> PresenceMember {
+        PresenceMember {
+            user: UserName::new(user).unwrap(),
+            label: None,
+            kind: Kind::Person,
+            state: State::Online,
+            since_us: 0,
+            status: String::new(),
+            rooms: Vec::new(),
+        }
+    }
+
     #[test]
     fn second_link_of_a_name_ends_and_the_first_stays() {
-        let roster = || PresenceNews::Roster { members: Vec::new(), last: true };
         let mut new = Board::new(HostName::new("web1").unwrap(), 5);
-        assert_eq!(heard(&mut new, "web1", 5, roster()), None, "its own");
-        assert_eq!(heard(&mut new, "db1", 9, roster()), None, "another host");
-        assert!(heard(&mut new, "web1", 9, roster()).is_some(), "one that was there before");
-        assert!(heard(&mut new, "web1", 4, PresenceNews::Hello).is_some());
-        assert_eq!(heard(&mut new, "web1", 6, PresenceNews::Hello), None, "that one ends");
-        let mut old = Board { claim_until: Instant::now(), ..new };
-        for news in [PresenceNews::Hello, roster(), PresenceNews::Bye] {
-            assert_eq!(heard(&mut old, "web1", 1, news), None);
+        assert!(new.begin_claim() && !new.begin_claim() && !new.has_claimed());
+        assert_eq!(heard(&mut new, "web1", 5, roster(Vec::new(), true)), Heard::Nothing, "its own");
+        assert_eq!(heard(&mut new, "db1", 9, roster(Vec::new(), true)), Heard::Nothing);
+        let is_end = |heard| matches!(heard, Heard::End(_));
+        assert!(is_end(heard(&mut new, "web1", 9, roster(Vec::new(), true))), "it was first");
+        assert!(is_end(heard(&mut new, "web1", 4, PresenceNews::Hello)));
+        assert_eq!(
+            heard(&mut new, "web1", 6, PresenceNews::Hello),
+            Heard::Nothing,
+            "that one ends"
+        );
+        let mut old = Board { claim_until: Some(Instant::now()), ..new };
+        assert_eq!(heard(&mut old, "web1", 1, PresenceNews::Hello), Heard::Answer);
+        for news in [roster(Vec::new(), true), PresenceNews::Bye] {
+            assert_eq!(heard(&mut old, "web1", 1, news), Heard::Nothing);
         }
     }
 
     #[test]
     fn roster_in_parts_is_taken_once_it_is_whole() {
-        let member = |user: &str| PresenceMember {
-            user: crate::chat::names::UserName::new(user).unwrap(),
-            label: None,
-            kind: crate::chat::member::Kind::Person,
-            state: crate::chat::member::State::Online,
-            since_us: 0,
-            status: String::new(),
-            rooms: Vec::new(),
-        };
         let mut board = Board::new(HostName::new("web1").unwrap(), 5);
-        let part = |user, last| PresenceNews::Roster { members: vec![member(user)], last };
-        heard(&mut board, "db1", 1, part("ann", false));
+        heard(&mut board, "db1", 1, roster(vec![member("ann")], false));
         assert!(board.hosts.values().all(|roster| roster.members.is_empty()));
-        heard(&mut board, "db1", 1, part("bob", true));
+        heard(&mut board, "db1", 1, roster(vec![member("bob")], true));
         let host = HostName::new("db1").unwrap();
         assert_eq!(board.hosts[&host].members.len(), 2);
         assert!(board.hosts[&host].reachable && !board.hosts[&host].is_shown);
         heard(&mut board, "db1", 1, PresenceNews::Bye);
         assert!(!board.hosts[&host].reachable);
         let many = vec![member("ann"); 2 * LINKED_ROWS_PER_HOST_MAX];
-        heard(&mut board, "db1", 1, PresenceNews::Roster { members: many, last: true });
+        heard(&mut board, "db1", 1, roster(many, true));
         assert_eq!(board.hosts[&host].members.len(), LINKED_ROWS_PER_HOST_MAX);
+    }
+
+    #[test]
+    fn members_with_the_longest_texts_fit_into_a_request() {
+        let name = "가".repeat(NAME_BYTES_MAX / 3);
+        let long = PresenceMember {
+            user: UserName::new(&"u".repeat(64)).unwrap(),
+            label: Label::new(&name).ok(),
+            status: "x".repeat(100_000),
+            rooms: vec![RoomName::new(&name).unwrap(); 10_000],
+            ..member("ann")
+        };
+        let members = vec![remote_member(bounded(long)); MEMBERS_PER_REQUEST];
+        let host = HostName::new("db1").unwrap();
+        let (reachable, announces, is_last) = (true, true, true);
+        let roster = Roster { host, reachable, announces, members, is_last };
+        let mut frame = Vec::new();
+        put_request(&mut frame, 1, &Request::Link(LinkRequest::Roster(roster)));
+        assert!(frame.len() < FRAME_BYTES_MAX / 2, "{}", frame.len());
     }
 }

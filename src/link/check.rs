@@ -1,8 +1,5 @@
 //! `moot link --check`: tries each thing that a link needs, and says what is wrong in plain words.
 
-use crate::client::RefusalCode;
-use tokio::runtime::Builder;
-
 use super::{
     carrier::{Carrier, CheckSubjects, Finding, Verdict},
     local::{Local, LocalError},
@@ -15,9 +12,11 @@ use crate::{
         names::RoomName,
         request::Request,
     },
+    client::RefusalCode,
     os::Places,
     wire::hello::Hello,
 };
+use tokio::runtime::Builder;
 
 /// Tries everything; returns what was found, in the order in which a link needs it.
 ///

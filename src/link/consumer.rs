@@ -17,6 +17,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) enum Incoming {
     /// A stored message: the newest on its subject, or a new one.
     Stored(Stored),
+    /// From here on messages about presence are heard.
+    Hearing,
     /// A message about presence, and its subject.
     Presence { subject: String, payload: Vec<u8> },
     /// The stream is not the one that was read before: its sequences mean nothing any longer.
@@ -63,6 +65,9 @@ pub(super) async fn hear(carrier: Carrier, to: Sender<Incoming>, reporter: Arc<R
     loop {
         match carrier.subscribe_plain(super::subject::PRESENCE).await {
             Ok(mut messages) => {
+                if to.send(Incoming::Hearing).await.is_err() {
+                    return;
+                }
                 while let Some(next) = messages.next().await {
                     match next {
                         Ok(message) => {

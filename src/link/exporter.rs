@@ -13,12 +13,15 @@ use tokio::runtime::Handle;
 
 use super::{
     batch::{Batch, BatchMessage, GlobalId},
-    carrier::{Carrier, ConsumeError, Cursor, Filter, PublishError},
+    carrier::{
+        Carrier, CarrierError, ConnectionState, ConsumeError, Cursor, Filter, PublishError, Stored,
+        Tail,
+    },
     local::{Local, LocalError},
     plan::{self, Continuation},
     recent::Recents,
     report::Reporter,
-    run::Stop,
+    stop::Stop,
     subject,
 };
 use crate::{
@@ -29,12 +32,14 @@ use crate::{
         reply::Reply,
         request::Request,
     },
-    limits::{LINK_BATCH_BYTES_MAX, LINK_BATCH_MESSAGES_MAX},
+    limits::{LINK_BATCH_BYTES_MAX, LINK_BATCH_BYTES_MIN, LINK_BATCH_MESSAGES_MAX},
     os,
 };
 
 /// First and longest pause before something that failed is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// Maximum wait for something that the carrier reads for a moment, and for a whole subject.
+const READ_WITHIN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(120));
 
 /// Export of one stream.
 #[derive(Debug)]
@@ -49,6 +54,8 @@ struct Export {
     expected: u64,
     /// Messages up to here are published, or are those of other hosts.
     examined: u64,
+    /// Bytes of messages in a batch.
+    batch_bytes: usize,
     retry_at: Option<Instant>,
     pause: Duration,
 }
@@ -73,16 +80,25 @@ impl From<ConsumeError> for ExportError {
     }
 }
 
+impl From<CarrierError> for ExportError {
+    fn from(error: CarrierError) -> Self {
+        Self::Again(error.to_string())
+    }
+}
+
 /// See the head of this file.
 pub(super) struct Exporter {
-    pub(super) host: HostName,
-    pub(super) carrier: Carrier,
-    pub(super) runtime: Handle,
-    pub(super) local: Local,
-    pub(super) recents: Arc<Recents>,
-    pub(super) reporter: Arc<Reporter>,
-    pub(super) stop: Stop,
+    host: HostName,
+    link: u64,
+    carrier: Carrier,
+    runtime: Handle,
+    local: Local,
+    recents: Arc<Recents>,
+    reporter: Arc<Reporter>,
+    stop: Stop,
     exports: Vec<Export>,
+    /// Connection to the carrier, and its stream, that positions belong to.
+    seen: (u64, u64),
 }
 
 impl Export {
@@ -98,6 +114,7 @@ impl Export {
             published: None,
             expected: 0,
             examined: 0,
+            batch_bytes: LINK_BATCH_BYTES_MAX,
             retry_at: None,
             pause: RETRY.0,
         }
@@ -105,7 +122,8 @@ impl Export {
 
     /// Name for the log.
     fn name(&self) -> String {
-        self.room.as_ref().map_or_else(|| "announcements".to_owned(), ToString::to_string)
+        let of = self.room.as_ref().map_or_else(|| "announcements".to_owned(), ToString::to_string);
+        format!("export of {of}")
     }
 
     /// Puts the next try off.
@@ -121,49 +139,70 @@ impl Export {
 
 impl Exporter {
     pub(super) fn new(
-        host: HostName,
-        streams: Vec<LinkedStream>,
+        (host, link): (HostName, u64),
+        streams: &[LinkedStream],
         (carrier, runtime): (Carrier, Handle),
         local: Local,
         (recents, reporter, stop): (Arc<Recents>, Arc<Reporter>, Stop),
     ) -> Self {
-        let exports = streams.into_iter().map(|stream| Export::new(stream, &host)).collect();
-        Self { host, carrier, runtime, local, recents, reporter, stop, exports }
+        let exports = streams.iter().map(|stream| Export::new(stream.clone(), &host)).collect();
+        let seen = (0, 0);
+        Self { host, link, carrier, runtime, local, recents, reporter, stop, exports, seen }
     }
 
     /// Exports until the link ends.
     pub(super) fn run(mut self) {
         while !self.stop.is_set() {
-            if let Err(why) = self.round() {
+            // Nothing is published under a name that may be that of another link.
+            if self.stop.is_claimed()
+                && let Err(why) = self.round()
+            {
                 return self.stop.fail(why);
             }
             let now = Instant::now();
             let next = self.exports.iter().filter_map(|export| export.retry_at).min();
             let wait = next.map_or(Duration::from_secs(1), |at| at.saturating_duration_since(now));
+            let longest = if self.stop.is_claimed() { 1_000 } else { 50 };
             // Whatever rings is looked at in the next round.
-            let _ = self.recents.rung().recv_timeout(wait.min(Duration::from_secs(1)));
+            let _ = self.recents.rung().recv_timeout(wait.min(Duration::from_millis(longest)));
         }
         self.local.quit();
     }
 
+    /// Begins all exports again if the carrier may have lost what it had.
+    fn look_at_carrier(&mut self) {
+        let connection = match *self.carrier.state().borrow() {
+            ConnectionState::Connected { number } => number,
+            ConnectionState::Disconnected { .. } => return,
+        };
+        let seen = (connection, self.stop.changes());
+        if seen != self.seen {
+            self.seen = seen;
+            self.exports.iter_mut().for_each(|export| export.published = None);
+        }
+    }
+
     /// Publishes a batch of each stream that has something new, all at the same time.
     fn round(&mut self) -> Result<(), String> {
+        self.look_at_carrier();
         let now = Instant::now();
         let mut batches: Vec<(usize, Batch)> = Vec::new();
         let mut waiting = 0;
         for at in 0..self.exports.len() {
+            if self.recents.take_new(&self.exports[at].stream) {
+                self.exports[at].published = None;
+            }
             if !self.exports[at].is_due(now) {
                 continue;
             }
             match self.next_batch(at) {
                 Ok(Some(batch)) => batches.push((at, batch)),
-                Ok(None) => {}
+                Ok(None) => self.exports[at].retry_at = None,
                 Err(ExportError::Fatal(why)) => return Err(why),
                 Err(ExportError::Again(why)) => self.put_off(at, &why),
             }
             let export = &self.exports[at];
-            let head = self.recents.head(&export.stream);
-            waiting += head.saturating_sub(export.examined);
+            waiting += self.recents.head(&export.stream).saturating_sub(export.examined);
         }
         self.reporter.count(|counts| counts.waiting = waiting);
         if batches.is_empty() {
@@ -185,7 +224,7 @@ impl Exporter {
     fn put_off(&mut self, at: usize, why: &str) {
         let export = &mut self.exports[at];
         export.wait();
-        self.reporter.warn(&format!("export of {}", export.name()), why);
+        self.reporter.warn(&export.name(), why);
     }
 
     /// The next batch of a stream; none if there is nothing new.
@@ -196,32 +235,37 @@ impl Exporter {
         let export = &self.exports[at];
         let Some(published) = export.published else { return Ok(None) };
         let (stream, examined) = (export.stream.clone(), export.examined);
-        let mut gathered = Gathered::default();
+        let mut gathered = Gathered::new(export.batch_bytes);
         let is_whole = self.recents.each_after(&stream, examined, |message| gathered.take(message));
         if !is_whole {
-            gathered = Gathered::default();
+            gathered = Gathered::new(export.batch_bytes);
             let head = self.recents.head(&stream);
             let numbers = (examined + 1, head);
             self.local.each_message(&stream, numbers, |message| gathered.take(message))?;
-            if !gathered.is_full() {
-                // What is missing at the end was removed from the history.
+            if !gathered.is_full {
+                // What is missing at the end was removed from the history, or is not for others.
                 gathered.upto = gathered.upto.max(head);
             }
         }
-        let Gathered { messages, upto, .. } = gathered;
-        let mut batch = Batch::new(self.exports[at].room.clone(), published);
-        for message in &messages {
+        let upto = gathered.upto.max(examined);
+        let mut batch = Batch::new(self.link, self.exports[at].room.clone(), published);
+        let now_us = os::wall_us();
+        for message in gathered.messages {
+            let expires_us = message.notice.as_ref().and_then(|notice| notice.expires_wall_us);
+            if expires_us.is_some_and(|at| at <= now_us) {
+                continue;
+            }
             let reply_to = match message.reply_to {
                 None => None,
                 Some(seq) => self.global_id(&stream, seq)?,
             };
-            batch.messages.extend(BatchMessage::new(message, reply_to));
+            batch.messages.extend(BatchMessage::new(&message, reply_to));
         }
         if batch.messages.is_empty() {
-            self.exports[at].examined = upto.max(examined);
+            self.exports[at].examined = upto;
             return Ok(None);
         }
-        batch.last = upto.max(examined);
+        batch.last = upto;
         Ok(Some(batch))
     }
 
@@ -247,7 +291,7 @@ impl Exporter {
     fn begin(&mut self, at: usize) -> Result<(), ExportError> {
         let (stream, subject) = (self.exports[at].stream.clone(), self.exports[at].subject.clone());
         let info = self.export_info(&stream, None)?;
-        let tail = self.runtime.block_on(self.carrier.tail(&subject))?;
+        let tail = self.tail(&subject)?;
         let newest = tail.cursor.map(position);
         let is_same = match newest {
             Some(newest) => self.is_last_same(&stream, &subject, tail.sequence, newest)?,
@@ -255,30 +299,42 @@ impl Exporter {
         };
         let after = match plan::continuation(&info, newest, is_same) {
             Continuation::After(after) => after,
-            Continuation::NewGeneration => {
-                let seq = self.common_with_carrier(&stream, &subject)?.unwrap_or(info.after.seq);
-                let now_us = os::wall_us().unsigned_abs();
-                let before = newest.map_or(0, |newest| newest.generation);
-                let generation = now_us.max(before + 1).max(info.after.generation + 1);
-                let renewed = LinkPosition { generation, seq: seq.min(info.head) };
-                self.export_info(&stream, Some(renewed))?;
-                self.reporter.warn(
-                    &format!("export of {}", self.exports[at].name()),
-                    &format!(
-                        "the history of this host is not the one that was exported; continuing \
-                         after message {}",
-                        renewed.seq
-                    ),
-                );
-                renewed
-            }
+            Continuation::NewGeneration => self.begin_generation(at, &info, newest)?,
         };
         self.recents.note_head(&stream, info.head);
         let export = &mut self.exports[at];
-        export.published = Some(after);
+        // What the history no longer has is a gap for others.
+        let gone = info.first.saturating_sub(1).min(info.head);
+        let seq = after.seq.max(gone);
+        export.published = Some(LinkPosition { seq, ..after });
         export.expected = tail.sequence;
-        export.examined = after.seq;
+        export.examined = seq;
+        // It was deleted, and is there again; or this link was taken out of it, and may be in it.
+        if !self.recents.lost([&stream].into_iter()).is_empty() {
+            self.recents.allow_return(&stream);
+        }
         Ok(())
+    }
+
+    /// Begins to export a stream again, after what the history and the carrier have in common.
+    fn begin_generation(
+        &mut self,
+        at: usize,
+        info: &ExportInfo,
+        newest: Option<LinkPosition>,
+    ) -> Result<LinkPosition, ExportError> {
+        let (stream, subject) = (self.exports[at].stream.clone(), self.exports[at].subject.clone());
+        let seq = self.common_with_carrier(&stream, &subject, info)?.min(info.head);
+        let before = newest.map_or(0, |newest| newest.generation).max(info.after.generation);
+        let generation = os::wall_us().unsigned_abs().max(before + 1);
+        let renewed = LinkPosition { generation, seq };
+        self.export_info(&stream, Some(renewed))?;
+        let text = format!(
+            "the history of this host is not the one that was exported; continuing after message \
+             {seq}"
+        );
+        self.reporter.warn(&self.exports[at].name(), &text);
+        Ok(renewed)
     }
 
     fn export_info(
@@ -289,8 +345,27 @@ impl Exporter {
         let request = LinkRequest::Export { stream: stream.clone(), renew };
         match self.local.ask(&Request::Link(request))? {
             Reply::Export(info) => Ok(info),
-            other => Err(LocalError::Lost(format!("an answer that does not fit: {other:?}"))),
+            other => Err(LocalError::unexpected(&other)),
         }
+    }
+
+    /// Waits for the carrier, but not forever.
+    fn within<T, E: Into<ExportError>>(
+        &self,
+        most: Duration,
+        reading: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, ExportError> {
+        let silent = || ExportError::Again("the carrier does not answer in time".to_owned());
+        let done = async { tokio::time::timeout(most, reading).await };
+        self.runtime.block_on(done).map_err(|_| silent())?.map_err(Into::into)
+    }
+
+    fn tail(&self, subject: &str) -> Result<Tail, ExportError> {
+        self.within(READ_WITHIN.1, self.carrier.tail(subject))
+    }
+
+    fn last(&self, subject: &str) -> Result<Option<Stored>, ExportError> {
+        self.within(READ_WITHIN.0, self.carrier.last(subject))
     }
 
     /// Returns true unless the last exported message is another one in the history.
@@ -301,51 +376,58 @@ impl Exporter {
         sequence: u64,
         newest: LinkPosition,
     ) -> Result<bool, ExportError> {
-        let last = self.runtime.block_on(self.carrier.last(subject));
-        let last = last.map_err(|e| ExportError::Again(e.to_string()))?;
-        let batch = last.filter(|last| last.sequence == sequence);
+        let batch = self.last(subject)?.filter(|last| last.sequence == sequence);
         let batch = batch.and_then(|last| Batch::read(&last.payload).ok());
-        let Some(message) = batch
+        let message = batch
             .filter(|batch| batch.end() == newest)
-            .and_then(|batch| batch.messages.into_iter().next_back())
-        else {
-            return Ok(true);
-        };
+            .and_then(|batch| batch.messages.into_iter().next_back());
+        let Some(message) = message else { return Ok(true) };
         let local = self.local.message_at(stream, message.seq)?;
         Ok(local.is_none_or(|local| plan::is_same(&message, &local)))
     }
 
     /// Reads the whole subject; returns the number of the last message that the history has as
-    /// well.
+    /// well. Of what no longer is in the history nothing is known, and it is taken for the same.
     fn common_with_carrier(
         &mut self,
         stream: &LinkedStream,
         subject: &str,
-    ) -> Result<Option<u64>, ExportError> {
+        info: &ExportInfo,
+    ) -> Result<u64, ExportError> {
+        let Some(last) = self.last(subject)? else { return Ok(info.after.seq) };
         let read = async {
-            let Some(last) = self.carrier.last(subject).await? else { return Ok(Vec::new()) };
             let filter = Filter::Subjects(vec![subject.to_owned()]);
             let mut messages = self.carrier.consume(filter, 0).await?;
-            let mut exported: Vec<BatchMessage> = Vec::new();
+            // The number, time and a hash of each text; and what came before the first.
+            let mut exported: Vec<(u64, plan::Print)> = Vec::new();
+            let mut prev = None;
             while let Some(stored) = messages.next().await.transpose()? {
                 if let (Some(_), Ok(batch)) = (stored.cursor, Batch::read(&stored.payload)) {
+                    prev = prev.or(Some(batch.prev));
                     // What a later generation gave the same numbers to replaces it.
-                    exported.retain(|message| message.seq <= batch.prev);
-                    exported.extend(batch.messages);
+                    while exported.last().is_some_and(|(seq, _)| *seq > batch.prev) {
+                        exported.pop();
+                    }
+                    exported.extend(batch.messages.iter().map(plan::print_of));
                 }
                 if stored.sequence >= last.sequence {
                     break;
                 }
             }
-            Ok::<_, ConsumeError>(exported)
+            Ok::<_, ConsumeError>((exported, prev))
         };
-        let exported = self.runtime.block_on(read)?;
+        let (exported, prev) = self.within(READ_WITHIN.1, read)?;
         let local = &mut self.local;
         let same = plan::common(exported.len(), |at| {
-            let message = local.message_at(stream, exported[at].seq)?;
-            Ok::<_, LocalError>(message.is_some_and(|local| plan::is_same(&exported[at], &local)))
+            let (seq, print) = exported[at];
+            if seq > info.head {
+                return Ok(false);
+            }
+            let message = local.message_at(stream, seq)?;
+            Ok::<_, LocalError>(message.is_none_or(|local| plan::print_of_local(&local) == print))
         })?;
-        Ok(same.checked_sub(1).and_then(|at| exported.get(at)).map(|message| message.seq))
+        let common = same.checked_sub(1).map(|at| exported[at].0);
+        Ok(common.or(prev).unwrap_or(info.after.seq))
     }
 
     /// A publication ended.
@@ -355,22 +437,24 @@ impl Exporter {
         batch: &Batch,
         result: Result<u64, PublishError>,
     ) -> Result<(), String> {
-        let export = &mut self.exports[at];
-        let name = format!("export of {}", export.name());
         match result {
             Ok(sequence) => {
-                export.expected = sequence;
-                export.published = Some(batch.end());
-                export.examined = batch.last;
-                (export.retry_at, export.pause) = (None, RETRY.0);
-                self.reporter.recovered(&name);
-                let messages = batch.messages.len() as u64;
-                self.reporter.count_of(&self.host, |counts| counts.messages += messages);
+                self.advance(at, batch, sequence);
+                Ok(())
+            }
+            Err(PublishError::TooLarge { .. })
+                if self.exports[at].batch_bytes > LINK_BATCH_BYTES_MIN =>
+            {
+                self.exports[at].batch_bytes /= 2;
                 Ok(())
             }
             Err(e @ (PublishError::WrongLast { .. } | PublishError::Unknown { .. })) => {
                 match self.look_again(at, batch) {
-                    Ok(()) => Ok(()),
+                    Ok(true) => Ok(()),
+                    Ok(false) => {
+                        self.exports[at].wait();
+                        Ok(())
+                    }
                     Err(ExportError::Fatal(why)) => Err(why),
                     Err(ExportError::Again(why)) => {
                         self.put_off(at, &format!("{e}; {why}"));
@@ -385,24 +469,30 @@ impl Exporter {
         }
     }
 
-    /// Finds out whether a batch was stored.
-    fn look_again(&mut self, at: usize, batch: &Batch) -> Result<(), ExportError> {
-        let subject = self.exports[at].subject.clone();
-        let tail = self.runtime.block_on(self.carrier.tail(&subject))?;
-        let newest = tail.cursor.map(position);
+    /// A batch is stored at the carrier.
+    fn advance(&mut self, at: usize, batch: &Batch, sequence: u64) {
         let export = &mut self.exports[at];
-        let published = export.published;
-        if newest == Some(batch.end()) {
-            export.published = newest;
-            (export.expected, export.examined) = (tail.sequence, batch.last);
-            let messages = batch.messages.len() as u64;
-            self.reporter.count_of(&self.host, |counts| counts.messages += messages);
-            return Ok(());
+        export.expected = sequence;
+        export.published = Some(batch.end());
+        export.examined = batch.last;
+        (export.retry_at, export.pause) = (None, RETRY.0);
+        self.reporter.recovered(&export.name());
+        let messages = batch.messages.len() as u64;
+        self.reporter.count_of(&self.host, |counts| counts.messages += messages);
+    }
+
+    /// Finds out whether a batch was stored; returns false if it is to be published again.
+    fn look_again(&mut self, at: usize, batch: &Batch) -> Result<bool, ExportError> {
+        let subject = self.exports[at].subject.clone();
+        let tail = self.tail(&subject)?;
+        if tail.cursor.map(position) == Some(batch.end()) {
+            self.advance(at, batch, tail.sequence);
+            return Ok(true);
         }
-        // One of the same generation is an earlier one of this link that arrived late.
-        let generation = |at: Option<LinkPosition>| at.map_or(0, |at| at.generation);
-        let is_foreign = generation(newest) > generation(published);
-        if is_foreign {
+        let last = self.last(&subject)?;
+        let newest = last.and_then(|last| Some((last.sequence, Batch::read(&last.payload).ok()?)));
+        let export = &mut self.exports[at];
+        if newest.is_some_and(|(sequence, of)| sequence > export.expected && of.link != self.link) {
             let text = format!(
                 "another link publishes as {} ({subject} has a later batch than this link's own); \
                  each host needs a name of its own",
@@ -410,11 +500,10 @@ impl Exporter {
             );
             return Err(ExportError::Fatal(text));
         }
-        // The carrier lost messages, or was put back: the export begins again after what it has.
+        // The carrier lost messages, or was put back, or someone else's reply is there: the export
+        // begins again after what it has.
         export.published = None;
-        export.expected = tail.sequence;
-        self.recents.ring();
-        Ok(())
+        Ok(false)
     }
 }
 
@@ -423,37 +512,35 @@ fn position(cursor: Cursor) -> LinkPosition {
 }
 
 /// Messages for a batch.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Gathered {
     messages: Vec<Message>,
     /// Number of the last message that was looked at.
     upto: u64,
     bytes: usize,
+    bytes_max: usize,
     is_full: bool,
 }
 
 impl Gathered {
-    /// Takes a message; false once there are enough.
-    fn take(&mut self, message: &Message) -> bool {
-        if message.from.user.host().is_some() {
-            self.upto = message.id.seq;
-            return true;
-        }
-        // An estimate: most texts have little to escape.
-        let bytes = self.bytes + message.text.len() * 2 + 512;
-        let is_enough = self.messages.len() >= LINK_BATCH_MESSAGES_MAX
-            || (bytes > LINK_BATCH_BYTES_MAX && !self.messages.is_empty());
-        if is_enough {
-            self.is_full = true;
-            return false;
-        }
-        self.bytes = bytes;
-        self.upto = message.id.seq;
-        self.messages.push(message.clone());
-        true
+    fn new(bytes_max: usize) -> Self {
+        Self { messages: Vec::new(), upto: 0, bytes: 0, bytes_max, is_full: false }
     }
 
-    fn is_full(&self) -> bool {
-        self.is_full
+    /// Takes a message; false once there are enough.
+    fn take(&mut self, message: &Message) -> bool {
+        if message.from.user.host().is_none() {
+            let bytes = self.bytes + BatchMessage::bytes_of(&message.text);
+            let is_enough = self.messages.len() >= LINK_BATCH_MESSAGES_MAX
+                || (bytes > self.bytes_max && !self.messages.is_empty());
+            if is_enough {
+                self.is_full = true;
+                return false;
+            }
+            self.bytes = bytes;
+            self.messages.push(message.clone());
+        }
+        self.upto = message.id.seq;
+        true
     }
 }

@@ -1,8 +1,9 @@
 //! The importer: gives messages of other hosts to the server of this one.
 //!
 //! The server knows the newest message of each stream of each host, and takes nothing that leaves
-//! something out. So whatever is read again is passed over, and what is missing is looked for from
-//! the beginning of its subject; only what the carrier no longer has becomes a gap.
+//! something out. So whatever is read again is passed over. What is missing is looked for in the
+//! stream of the carrier, from the first batch on that has something new; only what is not there any
+//! longer becomes a gap.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,15 +14,16 @@ use std::{
 use tokio::{runtime::Handle, sync::mpsc::Receiver};
 
 use super::{
-    batch::{self, Batch, BatchMessage, PayloadError},
-    board::Board,
+    batch::{self, Batch, BatchMessage, PayloadError, PresenceNews},
+    board::{Board, Heard},
     carrier::{Carrier, CarrierError, ConsumeError, Filter, Stored},
     consumer::Incoming,
-    local::{Local, LocalError},
+    local::{Local, LocalError, SessionKey},
     plan::{self, Value},
+    presence,
     receipts::Receipts,
     report::Reporter,
-    run::Stop,
+    stop::Stop,
     subject::{self, Subject},
 };
 use crate::{
@@ -40,21 +42,34 @@ use crate::{
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 /// Pause before messages of a later version of moot are looked at again.
 const VERSION_RETRY: Duration = Duration::from_secs(60);
-/// Interval in which nothing may happen at all.
-const TICK: Duration = Duration::from_millis(500);
+/// Interval between looks at what depends on time.
+const TICK: Duration = Duration::from_millis(250);
 /// Batches of one subject that are read again at a time, before others have their turn.
 const REPLAY_BATCHES_MAX: usize = 256;
+/// Maximum wait for a message that the carrier should have.
+const NEXT_WITHIN: Duration = Duration::from_secs(5);
+/// Messages without a cursor that are passed over in a search.
+const FORGED_MAX: usize = 16;
 
 /// Stream of a host.
 type Source = (HostName, LinkedKey);
 
-/// A stream of a host that is read again from the carrier.
+/// A stream of a host that is to be read again from the carrier.
 #[derive(Debug, Clone, Copy)]
 struct Behind {
-    /// Sequence of the carrier from which on it is read; 0: from the beginning.
-    from: u64,
     retry_at: Instant,
     pause: Duration,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BatchEnd {
+    /// The server has it.
+    Taken,
+    /// No link wrote it: it is passed over.
+    PassedOver,
+    /// It is to be read again.
+    Later,
 }
 
 /// Result of an import.
@@ -69,47 +84,50 @@ enum Imported {
 
 /// See the head of this file.
 pub(super) struct Importer {
-    pub(super) host: HostName,
-    pub(super) carrier: Carrier,
-    pub(super) runtime: Handle,
-    pub(super) local: Local,
-    pub(super) reporter: Arc<Reporter>,
-    pub(super) stop: Stop,
-    pub(super) board: Board,
-    pub(super) receipts: Receipts,
+    host: HostName,
+    link: u64,
+    carrier: Carrier,
+    runtime: Handle,
+    local: Local,
+    reporter: Arc<Reporter>,
+    stop: Stop,
+    board: Board,
+    receipts: Receipts,
     streams: HashMap<LinkedKey, LinkedStream>,
     incoming: Receiver<Incoming>,
     /// Newest message of each stream of each host that the server has.
     known: HashMap<Source, LinkPosition>,
-    is_known_asked: bool,
+    /// Session in which that was asked.
+    known_in: Option<SessionKey>,
     behind: BTreeMap<Source, Behind>,
+    tick_at: Instant,
 }
 
 impl Importer {
     pub(super) fn new(
-        host: HostName,
-        streams: Vec<LinkedStream>,
+        (host, link): (HostName, u64),
+        streams: &[LinkedStream],
         (carrier, runtime): (Carrier, Handle),
         local: Local,
         (incoming, reporter, stop): (Receiver<Incoming>, Arc<Reporter>, Stop),
-        board: Board,
     ) -> Self {
-        let streams = streams.into_iter().map(|stream| (stream.key().into(), stream)).collect();
-        let receipts = Receipts::new(host.clone());
+        let by_key = |stream: &LinkedStream| (stream.key().into(), stream.clone());
         Self {
+            board: Board::new(host.clone(), link),
+            receipts: Receipts::new(host.clone()),
+            streams: streams.iter().map(by_key).collect(),
             host,
+            link,
             carrier,
             runtime,
             local,
             reporter,
             stop,
-            board,
-            receipts,
-            streams,
             incoming,
             known: HashMap::new(),
-            is_known_asked: false,
+            known_in: None,
             behind: BTreeMap::new(),
+            tick_at: Instant::now(),
         }
     }
 
@@ -122,28 +140,59 @@ impl Importer {
             match next {
                 Ok(Some(Incoming::Stored(stored))) => self.take(&stored),
                 Ok(Some(Incoming::Presence { subject, payload })) => {
-                    if let Some(why) = self.board.take(&subject, &payload, &self.reporter) {
-                        self.stop.fail(why);
+                    match self.board.take(&subject, &payload, &self.reporter) {
+                        Heard::Nothing => {}
+                        Heard::Answer => self.say_here(),
+                        Heard::End(why) => self.stop.fail(why),
+                    }
+                }
+                Ok(Some(Incoming::Hearing)) => {
+                    if self.board.begin_claim() {
+                        self.tell(PresenceNews::Hello);
                     }
                 }
                 Ok(Some(Incoming::Reset)) => {
-                    // Sequences of the stream that was read before.
-                    self.behind.values_mut().for_each(|behind| behind.from = 0);
                     self.receipts.reset();
+                    self.stop.carrier_changed();
                 }
                 Ok(None) => break,
                 Err(_) => {}
             }
-            self.tick();
+            let now = Instant::now();
+            if now >= self.tick_at {
+                self.tick_at = now + TICK;
+                self.tick(now);
+            }
         }
         self.local.quit();
     }
 
-    fn tick(&mut self) {
-        let now = Instant::now();
-        let due = self.behind.iter().find(|(_, behind)| behind.retry_at <= now);
-        if let Some((source, behind)) = due.map(|(source, behind)| (source.clone(), *behind)) {
+    /// Says to a link of the same name that this one is there.
+    fn say_here(&self) {
+        let (members, last, announces) = (Vec::new(), false, false);
+        self.tell(PresenceNews::Roster { members, last, announces });
+    }
+
+    fn tell(&self, news: PresenceNews) {
+        let subject = subject::of_presence(&self.host);
+        let tell = presence::tell(&self.carrier, &subject, self.link, news, &self.reporter);
+        self.runtime.block_on(tell);
+    }
+
+    fn tick(&mut self, now: Instant) {
+        if self.board.has_claimed() {
+            self.stop.set_claimed();
+        }
+        if let Err(e) = self.ask_known() {
+            self.reporter.warn("the server of this host", &e.to_string());
+            return;
+        }
+        let due = self.behind.iter().filter(|(_, behind)| behind.retry_at <= now);
+        let first = due.min_by_key(|(_, behind)| behind.retry_at);
+        if let Some((source, behind)) = first.map(|(source, behind)| (source.clone(), *behind)) {
             self.replay(&source, behind);
+            // The next one has its turn at once.
+            self.tick_at = Instant::now();
         }
         if let Err(e) = self.board.show(&mut self.local, &self.reporter) {
             self.reporter.warn("presence of other hosts", &e.to_string());
@@ -173,53 +222,45 @@ impl Importer {
         }
     }
 
-    /// Imports a batch; true if it is done with. `has_gap`: what is missing before it can't be had.
-    fn take_batch(&mut self, source: &Source, stored: &Stored, has_gap: bool) -> bool {
+    /// Imports a batch. `is_first`: the carrier has nothing before it that the server has not.
+    fn take_batch(&mut self, source: &Source, stored: &Stored, is_first: bool) -> BatchEnd {
         let name = format!("import of {} from {}", source.1, source.0);
         let batch = match self.read_batch(source, stored) {
             Ok(Some(batch)) => batch,
-            Ok(None) => return true,
+            Ok(None) => return BatchEnd::PassedOver,
             Err(e) => {
                 self.reporter.warn(&name, &e.to_string());
-                let pause = VERSION_RETRY;
-                let retry_at = Instant::now() + pause;
-                let behind = Behind { from: stored.sequence, retry_at, pause };
-                self.behind.insert(source.clone(), behind);
-                return false;
+                self.set_behind(source, VERSION_RETRY);
+                return BatchEnd::Later;
             }
         };
-        match self.import(source, batch, has_gap) {
+        let pause = self.behind.get(source).map_or(RETRY.0, |behind| behind.pause);
+        match self.import(source, batch, is_first) {
             Ok(Imported::Done) => {
                 self.reporter.recovered(&name);
                 let lag_us = os::wall_us().unsigned_abs().saturating_sub(stored.time_us);
                 self.reporter.count_of(&source.0, |counts| counts.lag_us = lag_us);
-                true
+                return BatchEnd::Taken;
             }
-            Ok(Imported::Missing) => {
-                // Nothing is wrong until it can't be found.
-                self.set_behind(source, 0, Duration::ZERO);
-                false
-            }
+            // Nothing is wrong until it can't be found.
+            Ok(Imported::Missing) if !is_first => self.set_behind(source, Duration::ZERO),
+            Ok(Imported::Missing) => self.set_behind(source, pause),
             Ok(Imported::Later(why)) => {
                 self.reporter.warn(&name, &why);
-                let pause = self.behind.get(source).map_or(RETRY.0, |behind| behind.pause);
-                self.set_behind(source, stored.sequence, pause);
-                false
+                self.set_behind(source, pause);
             }
             Err(e) => {
                 self.reporter.warn(&name, &e.to_string());
-                // The server may have ended before it stored what it was given.
-                self.is_known_asked = false;
-                self.set_behind(source, stored.sequence, RETRY.0);
-                false
+                self.set_behind(source, pause);
             }
         }
+        BatchEnd::Later
     }
 
-    fn set_behind(&mut self, source: &Source, from: u64, pause: Duration) {
+    fn set_behind(&mut self, source: &Source, pause: Duration) {
         let retry_at = Instant::now() + pause;
         let pause = (pause * 2).clamp(RETRY.0, RETRY.1);
-        self.behind.insert(source.clone(), Behind { from, retry_at, pause });
+        self.behind.insert(source.clone(), Behind { retry_at, pause });
     }
 
     /// Reads a batch; none if no link wrote it.
@@ -247,18 +288,22 @@ impl Importer {
         &mut self,
         source: &Source,
         batch: Batch,
-        has_gap: bool,
+        is_first: bool,
     ) -> Result<Imported, LocalError> {
-        self.ask_known()?;
-        match plan::value(&batch, self.known.get(source).copied()) {
+        let known = self.known.get(source).copied();
+        let gap_after = is_first.then(|| known.unwrap_or_default());
+        match plan::value(&batch, known) {
             Value::Known => return Ok(Imported::Done),
-            Value::Missing if !has_gap => return Ok(Imported::Missing),
-            Value::Missing => self.reporter.count_of(&source.0, |counts| counts.gaps += 1),
-            Value::Next => {}
+            Value::Missing if !is_first => return Ok(Imported::Missing),
+            Value::Missing if known.is_some() => {
+                self.reporter.count_of(&source.0, |counts| counts.gaps += 1);
+            }
+            Value::Missing | Value::Next => {}
         }
         let Some(stream) = self.streams.get(&source.1).cloned() else { return Ok(Imported::Done) };
         for (at, part) in plan::parts(batch, LINK_PART_BYTES_MAX).into_iter().enumerate() {
-            let done = self.import_part(source, &stream, part, has_gap && at == 0)?;
+            let gap_after = gap_after.filter(|_| at == 0);
+            let done = self.import_part(source, &stream, part, gap_after)?;
             if done != Imported::Done {
                 return Ok(done);
             }
@@ -271,14 +316,16 @@ impl Importer {
         source: &Source,
         stream: &LinkedStream,
         part: Batch,
-        has_gap: bool,
+        gap_after: Option<LinkPosition>,
     ) -> Result<Imported, LocalError> {
-        let mut import = plan::import_of(&part, &source.0, stream, has_gap);
+        let mut import = plan::import_of(&part, &source.0, stream, gap_after);
         let end = part.end();
         let mut announced = Vec::new();
         for message in part.messages {
-            if message.notice.is_some() {
-                announced.push(message.seq);
+            if let Some(notice) = &message.notice {
+                let room = notice.room.as_ref();
+                let is_for_here = room.is_none_or(|room| self.streams.contains_key(room.key()));
+                announced.push((message.seq, is_for_here));
             }
             let message = self.imported_message(stream, message)?;
             import.messages.push(message);
@@ -296,7 +343,9 @@ impl Importer {
         };
         match reply {
             Ok(Reply::Imported { at, refused }) => {
-                self.known.insert(source.clone(), at);
+                if at != LinkPosition::default() {
+                    self.known.insert(source.clone(), at);
+                }
                 if at < end {
                     return Ok(Imported::Missing);
                 }
@@ -304,10 +353,12 @@ impl Importer {
                     counts.messages += count - u64::from(refused).min(count);
                     counts.refused += u64::from(refused);
                 });
-                announced.into_iter().for_each(|number| self.receipts.follow(&source.0, number));
+                for (number, is_for_here) in announced {
+                    self.receipts.follow(&source.0, number, is_for_here);
+                }
                 Ok(Imported::Done)
             }
-            Ok(other) => Err(LocalError::Lost(format!("an answer that does not fit: {other:?}"))),
+            Ok(other) => Err(LocalError::unexpected(&other)),
             Err(LocalError::Refused(refusal)) => Ok(Imported::Later(refusal.text)),
             Err(e) => Err(e),
         }
@@ -335,9 +386,11 @@ impl Importer {
         Ok(ImportedMessage { seq, user, label, kind, wall_us: time_us, reply_to, notice, text })
     }
 
-    /// Asks the server for the newest message of each stream of each host, once a session.
+    /// Asks the server for the newest message of each stream of each host, once a session. What an
+    /// older history lacks is read again.
     fn ask_known(&mut self) -> Result<(), LocalError> {
-        if self.is_known_asked {
+        let session = self.local.session_key()?;
+        if self.known_in == Some(session) {
             return Ok(());
         }
         let mut known = HashMap::new();
@@ -350,72 +403,112 @@ impl Importer {
                         break;
                     }
                 }
-                other => {
-                    let text = format!("an answer that does not fit: {other:?}");
-                    return Err(LocalError::Lost(text));
-                }
+                other => return Err(LocalError::unexpected(&other)),
             }
         }
         if self.streams.contains_key(LinkedStream::Announcements.key()) {
             self.receipts.resume(&mut self.local)?;
         }
-        self.known = known;
-        self.is_known_asked = true;
+        let before = std::mem::replace(&mut self.known, known);
+        self.known_in = Some(session);
+        for (source, at) in before {
+            if self.known.get(&source).is_none_or(|now| *now < at) {
+                self.set_behind(&source, Duration::ZERO);
+            }
+        }
+        self.reporter.recovered("the server of this host");
         Ok(())
     }
 
-    /// Reads a stream of a host again, from where it is behind.
+    /// Reads a stream of a host again, from the first batch on that has something new.
     fn replay(&mut self, source: &Source, behind: Behind) {
         let Some(stream) = self.streams.get(&source.1) else { return };
         let subject = subject::of_stream(stream, &source.0);
-        match self.replay_subject(source, &subject, behind) {
-            Ok(()) => {}
-            Err(e) => {
-                let name = format!("import of {} from {}", source.1, source.0);
-                self.reporter.warn(&name, &e.to_string());
-                // A stream that was replaced has other sequences.
-                let from = if e.is_of_stream() { 0 } else { behind.from };
-                self.set_behind(source, from, behind.pause);
-            }
+        if let Err(e) = self.replay_subject(source, &subject) {
+            let name = format!("import of {} from {}", source.1, source.0);
+            self.reporter.warn(&name, &e.to_string());
+            self.set_behind(source, behind.pause);
         }
     }
 
-    fn replay_subject(
-        &mut self,
-        source: &Source,
-        subject: &str,
-        behind: Behind,
-    ) -> Result<(), ReplayError> {
-        let Some(last) = self.runtime.block_on(self.carrier.last(subject))? else {
+    fn replay_subject(&mut self, source: &Source, subject: &str) -> Result<(), ReplayError> {
+        let last = self.runtime.block_on(self.carrier.last(subject))?;
+        let known = self.known.get(source).copied();
+        let (Some(last), Some(from)) = (last, self.first_new(subject, known)?) else {
             self.behind.remove(source);
             return Ok(());
         };
-        if behind.from > last.sequence {
-            self.behind.remove(source);
-            return Ok(());
-        }
         let filter = Filter::Subjects(vec![subject.to_owned()]);
-        let mut messages = self.runtime.block_on(self.carrier.consume(filter, behind.from))?;
+        let mut messages = self.runtime.block_on(self.carrier.consume(filter, from))?;
+        let mut is_first = true;
         for _ in 0..REPLAY_BATCHES_MAX {
-            let Some(stored) = self.runtime.block_on(messages.next()).transpose()? else { break };
-            // From the beginning of the subject on, nothing that is missing will come.
-            let is_done = self.take_batch(source, &stored, behind.from == 0);
-            if !is_done {
-                return Ok(());
+            let next = messages.next();
+            let next =
+                self.runtime.block_on(async { tokio::time::timeout(NEXT_WITHIN, next).await });
+            let Ok(next) = next else { return Err(ReplayError::Silent) };
+            let Some(stored) = next.transpose()? else { break };
+            match self.take_batch(source, &stored, is_first) {
+                BatchEnd::Taken => is_first = false,
+                BatchEnd::PassedOver => {}
+                BatchEnd::Later => return Ok(()),
             }
             if stored.sequence >= last.sequence {
                 self.behind.remove(source);
                 return Ok(());
             }
-            if let Some(behind) = self.behind.get_mut(source).filter(|behind| behind.from > 0) {
-                behind.from = stored.sequence + 1;
-            }
         }
         // The rest has its turn after others.
-        if let Some(behind) = self.behind.get_mut(source) {
-            behind.retry_at = Instant::now();
-        }
+        self.set_behind(source, Duration::ZERO);
         Ok(())
+    }
+
+    /// Returns the sequence of the first batch on a subject that has something new; none if there
+    /// is none. Cursors on a subject rise.
+    fn first_new(
+        &self,
+        subject: &str,
+        known: Option<LinkPosition>,
+    ) -> Result<Option<u64>, ReplayError> {
+        let Some(first) = self.first_from(subject, 1)? else { return Ok(None) };
+        let Some(known) = known else { return Ok(Some(first.sequence)) };
+        let Some(last) = self.runtime.block_on(self.carrier.last(subject))? else {
+            return Ok(None);
+        };
+        let is_new = |stored: &Stored| {
+            stored.cursor.is_some_and(|cursor| {
+                LinkPosition { generation: cursor.generation, seq: cursor.last } > known
+            })
+        };
+        // The first that is new is in the range.
+        let (mut from, mut to) = (first.sequence, last.sequence + 1);
+        let mut found = None;
+        while from < to {
+            let middle = from + (to - from) / 2;
+            match self.first_from(subject, middle)? {
+                Some(stored) if stored.sequence < to && !is_new(&stored) => {
+                    from = stored.sequence + 1;
+                }
+                Some(stored) => {
+                    if is_new(&stored) {
+                        found = Some(stored.sequence);
+                    }
+                    to = middle;
+                }
+                None => to = middle,
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns the first batch on a subject from a sequence on, without what no link wrote.
+    fn first_from(&self, subject: &str, mut from: u64) -> Result<Option<Stored>, ReplayError> {
+        for _ in 0..FORGED_MAX {
+            match self.runtime.block_on(self.carrier.first_from(subject, from))? {
+                Some(stored) if stored.cursor.is_none() => from = stored.sequence + 1,
+                found => return Ok(found),
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -426,14 +519,6 @@ enum ReplayError {
     Carrier(#[from] CarrierError),
     #[error(transparent)]
     Consume(#[from] ConsumeError),
-}
-
-impl ReplayError {
-    /// Returns true if the stream is another one than before.
-    fn is_of_stream(&self) -> bool {
-        match self {
-            Self::Carrier(_) | Self::Consume(ConsumeError::Carrier(_)) => false,
-            Self::Consume(_) => true,
-        }
-    }
+    #[error("the carrier does not deliver what it has")]
+    Silent,
 }

@@ -8,10 +8,10 @@ use crate::{
         message::Message,
         names::{HostName, Target},
         refusal::Refusal,
-        reply::{Reply, SpanInfo},
-        request::Request,
+        reply::Reply,
+        request::{HistoryRequest, Request},
     },
-    client::{Link, LinkError},
+    client::{BootId, Link, LinkError},
     os::{self, Places},
     session::{ConnectError, Connection},
     wire::hello::Hello,
@@ -33,6 +33,13 @@ pub(super) enum LocalError {
     Refused(Refusal),
 }
 
+impl LocalError {
+    /// The error of an answer that is not one to the question.
+    pub(super) fn unexpected(reply: &Reply) -> Self {
+        Self::Lost(format!("an answer that does not fit: {reply:?}"))
+    }
+}
+
 impl From<LinkError> for LocalError {
     fn from(error: LinkError) -> Self {
         match error {
@@ -40,6 +47,13 @@ impl From<LinkError> for LocalError {
             other => Self::Lost(other.to_string()),
         }
     }
+}
+
+/// One session of one boot of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SessionKey {
+    run: BootId,
+    session: u64,
 }
 
 /// A session that is there when it is needed.
@@ -92,28 +106,39 @@ impl Local {
         self.with(|session| session.ask(request))
     }
 
-    /// Returns messages of a room from a number to another one, until `each` returns false.
+    /// Gives messages from a number to another one to `each`, in order, until it returns false.
     pub(super) fn each_message(
         &mut self,
         stream: &LinkedStream,
-        numbers: (u64, u64),
+        (first, last): (u64, u64),
         mut each: impl FnMut(&Message) -> bool,
     ) -> Result<(), LocalError> {
-        // Only rooms can be read this way.
-        let LinkedStream::Room(room) = stream else { return Ok(()) };
-        let target = Target::Room(room.clone());
-        let name = crate::chat::stream_id::StreamLabel::Room(room.clone());
-        let span = SpanInfo { name, first: 1, head: numbers.1, stored: true };
-        let done = self.with(|session| {
-            let read = session.messages(&target, &span, numbers, |message| {
-                if each(&message) { Ok(()) } else { Err(Reading::Enough) }
-            });
-            match read {
-                Ok(()) | Err(Reading::Enough) => Ok(()),
-                Err(Reading::Failed(e)) => Err(e),
+        let mut next = first.max(1);
+        while next <= last {
+            let request = match stream {
+                LinkedStream::Room(room) => {
+                    let target = Target::Room(room.clone());
+                    Request::History(HistoryRequest::Page { target, first: next, last })
+                }
+                LinkedStream::Announcements => {
+                    Request::Link(LinkRequest::Announcements { first: next, last })
+                }
+            };
+            let page = match self.ask(&request)? {
+                Reply::Page(page) => page,
+                other => return Err(LocalError::unexpected(&other)),
+            };
+            if page.last == 0 {
+                return Ok(());
             }
-        });
-        done
+            for message in page.messages(&stream.name()) {
+                if (next..=last).contains(&message.id.seq) && !each(&message) {
+                    return Ok(());
+                }
+            }
+            next = page.last + 1;
+        }
+        Ok(())
     }
 
     /// Returns the message of a number; none if it is no longer stored.
@@ -130,9 +155,13 @@ impl Local {
         Ok(found)
     }
 
-    /// Number of the session: rows that it brought go with it.
-    pub(super) fn session_number(&mut self) -> Result<u64, LocalError> {
-        self.with(|session| Ok(session.welcome()?.session))
+    /// Returns which session it is, after a question to the server: what it brought goes with it.
+    pub(super) fn session_key(&mut self) -> Result<SessionKey, LocalError> {
+        self.ask(&Request::Link(LinkRequest::Imports { skip: u32::MAX }))?;
+        self.with(|session| {
+            let welcome = session.welcome()?;
+            Ok(SessionKey { run: welcome.run, session: welcome.session })
+        })
     }
 
     /// Ends the session.
@@ -140,18 +169,5 @@ impl Local {
         if let Some(session) = self.session.take() {
             session.quit();
         }
-    }
-}
-
-/// End of a reading.
-enum Reading {
-    /// Nothing more is wanted.
-    Enough,
-    Failed(LinkError),
-}
-
-impl From<LinkError> for Reading {
-    fn from(error: LinkError) -> Self {
-        Self::Failed(error)
     }
 }

@@ -21,6 +21,7 @@ mod receipts;
 mod recent;
 mod report;
 mod run;
+mod stop;
 mod subject;
 mod watcher;
 

@@ -1,7 +1,12 @@
 //! Decisions of a link, without I/O: where an export continues, and what a batch is for an import.
 
 use super::batch::{Batch, BatchMessage};
-use crate::chat::linked::{ExportInfo, Import, LinkPosition, LinkedStream};
+use crate::chat::{
+    linked::{ExportInfo, Import, LinkPosition, LinkedStream},
+    message::Message,
+    names::HostName,
+};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Where an export continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +34,11 @@ pub(super) fn continuation(
                 false => Continuation::NewGeneration,
             }
         }
-        // Renewed, and nothing published since.
-        Some(tail) if tail.generation < info.after.generation => Continuation::After(info.after),
+        // Nothing was published since it was renewed. What was not exported before is exported now.
+        Some(tail) if tail.generation < info.after.generation => {
+            let LinkPosition { generation, seq } = info.after;
+            Continuation::After(LinkPosition { generation, seq: seq.min(tail.seq) })
+        }
         // Published by a history that knew of a later generation: this one is an older copy.
         Some(_) => Continuation::NewGeneration,
     }
@@ -66,7 +74,8 @@ pub(super) enum Value {
 
 /// Returns the value of a batch, given the newest known position of its stream.
 pub(super) fn value(batch: &Batch, known: Option<LinkPosition>) -> Value {
-    let Some(known) = known else { return Value::Next };
+    // Of a host that was never heard of, the carrier may have more.
+    let Some(known) = known else { return Value::Missing };
     if batch.end() <= known {
         Value::Known
     } else if batch.prev <= known.seq {
@@ -101,22 +110,41 @@ pub(super) fn parts(mut batch: Batch, part_bytes: usize) -> Vec<Batch> {
 /// Returns the request for a part of a batch, without its messages.
 pub(super) fn import_of(
     part: &Batch,
-    host: &crate::chat::names::HostName,
+    host: &HostName,
     stream: &LinkedStream,
-    has_gap: bool,
+    gap_after: Option<LinkPosition>,
 ) -> Import {
     Import {
         host: host.clone(),
         stream: stream.clone(),
         prev: LinkPosition { generation: part.generation, seq: part.prev },
         upto: part.last,
-        has_gap,
+        gap_after,
         messages: Vec::new(),
     }
 }
 
+/// Time and hash of a message: two of one number with the same are the same.
+pub(super) type Print = (i64, u64);
+
+fn print(time_us: i64, text: &str) -> Print {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    (time_us, hasher.finish())
+}
+
+/// Returns the number and the print of an exported message.
+pub(super) fn print_of(message: &BatchMessage) -> (u64, Print) {
+    (message.seq, print(message.time_us, message.text.as_str()))
+}
+
+/// Returns the print of a message of the history.
+pub(super) fn print_of_local(message: &Message) -> Print {
+    print(message.wall_us, &message.text)
+}
+
 /// Returns true if two messages of one number are the same one.
-pub(super) fn is_same(exported: &BatchMessage, local: &crate::chat::message::Message) -> bool {
+pub(super) fn is_same(exported: &BatchMessage, local: &Message) -> bool {
     exported.time_us == local.wall_us && exported.text.as_str() == local.text
 }
 
@@ -141,6 +169,7 @@ mod tests {
             (Some(at(5, 60)), true, NewGeneration),
             (Some(at(5, 9)), true, NewGeneration),
             (Some(at(4, 99)), false, After(at(5, 10))),
+            (Some(at(4, 7)), true, After(at(5, 7))),
             (Some(at(6, 20)), true, NewGeneration),
         ] {
             assert_eq!(continuation(&info, tail, same), expected, "{tail:?} {same}");
@@ -163,13 +192,13 @@ mod tests {
     }
 
     fn batch(generation: u64, prev: u64, last: u64) -> Batch {
-        Batch { last, ..Batch::new(None, at(generation, prev)) }
+        Batch { last, ..Batch::new(1, None, at(generation, prev)) }
     }
 
     #[test]
     fn batch_is_known_next_or_after_a_hole() {
         for (batch, known, expected) in [
-            (batch(5, 9, 12), None, Value::Next),
+            (batch(5, 9, 12), None, Value::Missing),
             (batch(5, 9, 12), Some(at(5, 12)), Value::Known),
             (batch(5, 9, 12), Some(at(6, 1)), Value::Known),
             (batch(5, 9, 12), Some(at(5, 9)), Value::Next),

@@ -36,6 +36,7 @@ pub(super) async fn say(
     streams: Vec<LinkedStream>,
     reporter: Arc<Reporter>,
 ) {
+    let announces = streams.contains(&LinkedStream::Announcements);
     let rooms: Vec<_> = streams
         .into_iter()
         .filter_map(|stream| match stream {
@@ -44,7 +45,6 @@ pub(super) async fn say(
         })
         .collect();
     let subject = subject::of_presence(&host);
-    tell(&carrier, &subject, link, PresenceNews::Hello, &reporter).await;
     let (mut said, mut said_at): (Option<Vec<PresenceMember>>, _) = (None, Instant::now());
     loop {
         let snapshot = Snapshot::read(&places);
@@ -53,7 +53,7 @@ pub(super) async fn say(
             let members = members(&snapshot.rows, &rooms);
             if said.as_ref() != Some(&members) || said_at.elapsed() >= SAY_EVERY {
                 for (last, members) in parts(&members) {
-                    let news = PresenceNews::Roster { members, last };
+                    let news = PresenceNews::Roster { members, last, announces };
                     tell(&carrier, &subject, link, news, &reporter).await;
                 }
                 (said, said_at) = (Some(members), Instant::now());
@@ -63,12 +63,8 @@ pub(super) async fn say(
     }
 }
 
-/// Says that the link ends.
-pub(super) async fn say_bye(carrier: &Carrier, host: &HostName, link: u64, reporter: &Reporter) {
-    tell(carrier, &subject::of_presence(host), link, PresenceNews::Bye, reporter).await;
-}
-
-async fn tell(
+/// Says one thing.
+pub(super) async fn tell(
     carrier: &Carrier,
     subject: &str,
     link: u64,
@@ -98,7 +94,9 @@ fn members(rows: &[Row], rooms: &[RoomName]) -> Vec<PresenceMember> {
     let member = |row: &Row| {
         let linked: Vec<_> =
             row.rooms.iter().filter(|room| rooms.contains(room)).cloned().collect();
-        let is_here = !row.visitor && row.user.host().is_none() && !linked.is_empty();
+        // The link itself is a member here, and nobody to talk to.
+        let is_link = row.pid == std::process::id();
+        let is_here = !row.visitor && !is_link && row.user.host().is_none() && !linked.is_empty();
         is_here.then(|| PresenceMember {
             user: row.user.clone(),
             label: row.label.clone(),
@@ -124,7 +122,7 @@ mod tests {
         Row {
             session: SessionId(1),
             uid: 1,
-            pid: 1,
+            pid: u32::MAX,
             start: 0,
             kind: Kind::Person,
             state: State::Idle,

@@ -29,6 +29,10 @@ use crate::{
 
 /// Interval between looks at receipts that may change: at first, and after a minute.
 const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+/// Maximum wait for the carrier.
+const PUBLISH_WITHIN: Duration = Duration::from_secs(2);
+/// Receipts that are looked at in one go.
+const LOOKS_PER_TICK: usize = 16;
 /// Time for which a receipt is followed.
 const FOLLOWED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -40,6 +44,8 @@ struct Followed {
     number: u64,
     /// Its number here, once it is known.
     here: Option<u64>,
+    /// It has members here that it is for.
+    is_for_here: bool,
     since: Instant,
     look_at: Instant,
     said: Option<HostReceipt>,
@@ -59,8 +65,8 @@ impl Receipts {
         Self { host, followed: VecDeque::new() }
     }
 
-    /// An announcement of another host was announced here.
-    pub(super) fn follow(&mut self, origin: &HostName, number: u64) {
+    /// An announcement of another host was imported. `is_for_here`: it is for members of this host.
+    pub(super) fn follow(&mut self, origin: &HostName, number: u64, is_for_here: bool) {
         if self.followed.iter().any(|of| of.origin == *origin && of.number == number) {
             return;
         }
@@ -72,6 +78,7 @@ impl Receipts {
             origin: origin.clone(),
             number,
             here: None,
+            is_for_here,
             since: now,
             look_at: now,
             said: None,
@@ -90,7 +97,7 @@ impl Receipts {
             for notice in &notices {
                 let host = notice.from.user.host().and_then(|host| HostName::new(host).ok());
                 if let (Some(host), Some(number)) = (host, notice.origin) {
-                    self.follow(&host, number);
+                    self.follow(&host, number, true);
                 }
             }
             if !more || notices.is_empty() || self.followed.len() >= LINK_RECEIPTS_FOLLOWED_MAX {
@@ -135,7 +142,8 @@ impl Receipts {
     ) {
         let now = Instant::now();
         self.followed.retain(|of| now.duration_since(of.since) < FOLLOWED_FOR);
-        for of in self.followed.iter_mut().filter(|of| of.look_at <= now) {
+        let due = self.followed.iter_mut().filter(|of| of.look_at <= now);
+        for of in due.take(LOOKS_PER_TICK) {
             let is_young = now.duration_since(of.since) < Duration::from_secs(60);
             of.look_at = now + if is_young { LOOK_EVERY.0 } else { LOOK_EVERY.1 };
             let name = format!("receipt for !{} of {}", of.number, of.origin);
@@ -159,11 +167,19 @@ impl Receipts {
 impl Followed {
     /// The receipt of this host now; none if it is not known.
     fn receipt(&mut self, local: &mut Local) -> Result<Option<HostReceipt>, LocalError> {
+        if !self.is_for_here {
+            return Ok(Some(HostReceipt::new(RemoteReceipt::default())));
+        }
         if self.here.is_none() {
             let stream = LinkedStream::Announcements;
             let find = LinkRequest::Find { stream, host: self.origin.clone(), seq: self.number };
             self.here = match local.ask(&Request::Link(find)) {
-                Ok(Reply::Number(number)) => Some(number).filter(|number| *number > 0),
+                Ok(Reply::Number(0)) => {
+                    // The server refused it: no member here is to have it.
+                    self.is_for_here = false;
+                    return Ok(Some(HostReceipt::new(RemoteReceipt::default())));
+                }
+                Ok(Reply::Number(number)) => Some(number),
                 Ok(_) | Err(LocalError::Refused(_)) => None,
                 Err(e) => return Err(e),
             };
@@ -205,7 +221,10 @@ impl Followed {
                 .await
                 .map_err(|e| e.to_string())
         };
-        let done = runtime.block_on(publish);
+        let done = runtime.block_on(async {
+            let within = tokio::time::timeout(PUBLISH_WITHIN, publish).await;
+            within.unwrap_or_else(|_| Err("no confirmation".to_owned()))
+        });
         // After a failure the sequence is asked for again.
         self.expected = done.as_ref().ok().copied();
         done.map(drop)

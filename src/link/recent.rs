@@ -22,6 +22,12 @@ pub(super) struct Recent {
     head: u64,
     messages: VecDeque<Message>,
     bytes: usize,
+    /// What was heard before is of another session, or of another history.
+    is_new: bool,
+    /// The stream is not heard any longer.
+    is_lost: bool,
+    /// It can be heard again.
+    may_return: bool,
 }
 
 impl Recent {
@@ -86,6 +92,47 @@ impl Recents {
         };
         self.with(&key, |recent| recent.push(message));
         self.ring();
+    }
+
+    /// A session begins in which a stream is heard from a number on.
+    pub(super) fn begin(&self, stream: &LinkedStream, head: u64) {
+        self.with(stream.key(), |recent| {
+            *recent = Recent { head, is_new: true, ..Recent::default() };
+        });
+        self.ring();
+    }
+
+    /// A stream is not heard any longer.
+    pub(super) fn lose(&self, stream: &LinkedStream) {
+        self.with(stream.key(), |recent| (recent.is_new, recent.is_lost) = (true, true));
+        self.ring();
+    }
+
+    /// Returns true if a session began since this was asked.
+    pub(super) fn take_new(&self, stream: &LinkedStream) -> bool {
+        self.with(stream.key(), |recent| std::mem::take(&mut recent.is_new))
+    }
+
+    /// A stream that was lost can be heard again.
+    pub(super) fn allow_return(&self, stream: &LinkedStream) {
+        self.with(stream.key(), |recent| recent.may_return = true);
+    }
+
+    /// Returns true if a stream that was lost can be heard again, once.
+    pub(super) fn may_return(&self, stream: &LinkedStream) -> bool {
+        self.with(stream.key(), |recent| {
+            let may = std::mem::take(&mut recent.may_return);
+            recent.is_lost &= !may;
+            may
+        })
+    }
+
+    /// Returns the streams that are not heard.
+    pub(super) fn lost<'a>(
+        &self,
+        streams: impl Iterator<Item = &'a LinkedStream>,
+    ) -> Vec<&'a LinkedStream> {
+        streams.filter(|stream| self.with(stream.key(), |recent| recent.is_lost)).collect()
     }
 
     /// A stream has messages up to a number.

@@ -1,19 +1,13 @@
 //! A link from its beginning to its end: its threads, and what they share.
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use crossbeam_channel::Sender;
-use tokio::runtime::{Builder, Handle};
-
 use super::{
-    board::Board,
+    batch::PresenceNews,
     carrier::{Carrier, CarrierError, ConnectError, ConnectionState, Filter, Limits, Settings},
     consumer,
     exporter::Exporter,
@@ -22,23 +16,25 @@ use super::{
     presence,
     recent::Recents,
     report::{LinkCounts, LinkReport, Reporter},
-    subject, watcher,
+    stop::Stop,
+    subject,
+    watcher::Watcher,
 };
 use crate::{
-    chat::{
-        linked::{LinkPosition, LinkRequest, LinkedStream},
-        names::HostName,
-        reply::Reply,
-        request::Request,
-    },
-    client::{WakeReceiver, WakeSender},
+    chat::{linked::LinkedStream, names::HostName},
+    client::{RefusalCode, WakeReceiver},
     limits::LINK_INCOMING_MAX,
     os::{self, Places},
     wire::hello::Hello,
 };
 
+use crossbeam_channel::Sender;
+use tokio::runtime::{Builder, Handle};
+
 /// Pause between tries to reach the carrier, or the server of this host, for the first time.
 const TRY_EVERY: Duration = Duration::from_secs(1);
+/// Time after which another link of the same server is none that was killed just before.
+const PREDECESSOR_ENDS: Duration = Duration::from_secs(5);
 /// Maximum time in which a goodbye is said.
 const BYE_WITHIN: Duration = Duration::from_millis(500);
 
@@ -72,46 +68,6 @@ pub enum LinkError {
     /// The system has no more threads or descriptors.
     #[error("can't start: {0}")]
     System(#[from] std::io::Error),
-}
-
-/// The wish that the link ends, for all threads.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Stop {
-    inner: Arc<StopState>,
-}
-
-#[derive(Debug, Default)]
-struct StopState {
-    is_set: AtomicBool,
-    why: Mutex<Option<String>>,
-    wake: Mutex<Option<WakeSender<()>>>,
-}
-
-impl Stop {
-    pub(super) fn is_set(&self) -> bool {
-        self.inner.is_set.load(Ordering::Relaxed)
-    }
-
-    /// Ends the link.
-    fn set(&self) {
-        self.inner.is_set.store(true, Ordering::Relaxed);
-        let wake = self.inner.wake.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(wake) = &*wake {
-            wake.try_send(());
-        }
-    }
-
-    /// Ends the link for a reason.
-    pub(super) fn fail(&self, why: String) {
-        let mut reason = self.inner.why.lock().unwrap_or_else(PoisonError::into_inner);
-        reason.get_or_insert(why);
-        drop(reason);
-        self.set();
-    }
-
-    fn why(&self) -> Option<String> {
-        self.inner.why.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
 }
 
 /// Runs a link until `ends` is closed or gives something, or until it can't go on.
@@ -157,12 +113,15 @@ impl SessionOf<'_> {
         ends: &crossbeam_channel::Receiver<()>,
         each_second: &mut dyn FnMut(&LinkCounts),
     ) -> Result<(), LinkError> {
-        let Some(begins) = self.until(ends, || self.begin_here())? else { return Ok(()) };
+        let since = Instant::now();
+        if self.until(ends, || self.begin_here(since))?.is_none() {
+            return Ok(());
+        }
         let Some(carrier) = self.until(ends, || self.begin_there())? else { return Ok(()) };
         let stop = Stop::default();
         let (wake, woken) = WakeReceiver::new(1)?;
-        *stop.inner.wake.lock().unwrap_or_else(PoisonError::into_inner) = Some(wake);
-        let threads = self.start(&carrier, begins, &stop, woken)?;
+        stop.wake_by(wake);
+        let threads = self.start(&carrier, &stop, woken)?;
         self.reporter.send(LinkReport::Linked);
         let mut state = carrier.state();
         while !stop.is_set() {
@@ -179,8 +138,10 @@ impl SessionOf<'_> {
                 _ => stop.set(),
             }
         }
-        let link = presence::say_bye(&carrier, &self.options.host, threads.link, self.reporter);
-        let _ = self.runtime.block_on(async { tokio::time::timeout(BYE_WITHIN, link).await });
+        let subject = subject::of_presence(&self.options.host);
+        let (link, bye) = (threads.link, PresenceNews::Bye);
+        let bye = presence::tell(&carrier, &subject, link, bye, self.reporter);
+        let _ = self.runtime.block_on(async { tokio::time::timeout(BYE_WITHIN, bye).await });
         threads.tasks.iter().for_each(tokio::task::JoinHandle::abort);
         for thread in threads.threads {
             let _ = thread.join();
@@ -205,28 +166,28 @@ impl SessionOf<'_> {
         }
     }
 
-    /// Becomes the link of the server of this host; returns where each export began.
-    fn begin_here(&self) -> Result<Option<Vec<(LinkedStream, LinkPosition)>>, LinkError> {
+    /// Becomes the link of the server of this host.
+    fn begin_here(&self, since: Instant) -> Result<Option<()>, LinkError> {
         let mut local = self.local();
-        let mut begins = Vec::new();
-        for stream in &self.options.streams {
-            let request = LinkRequest::Export { stream: stream.clone(), renew: None };
-            match local.ask(&Request::Link(request)) {
-                Ok(Reply::Export(info)) => begins.push((stream.clone(), info.after)),
-                Ok(other) => {
-                    let text = format!("an answer that does not fit: {other:?}");
-                    return Err(LinkError::Refused(text));
-                }
-                Err(LocalError::Refused(refusal)) => return Err(LinkError::Refused(refusal.text)),
-                Err(LocalError::Lost(why)) => {
-                    self.reporter.warn("the server of this host", &why);
-                    return Ok(None);
-                }
+        let asked = local.session_key();
+        local.quit();
+        match asked {
+            Ok(_) => {
+                self.reporter.recovered("the server of this host");
+                Ok(Some(()))
+            }
+            // One that was killed may not have ended yet.
+            Err(LocalError::Refused(refusal))
+                if refusal.code == RefusalCode::Failed && since.elapsed() < PREDECESSOR_ENDS =>
+            {
+                Ok(None)
+            }
+            Err(LocalError::Refused(refusal)) => Err(LinkError::Ended(refusal.text)),
+            Err(LocalError::Lost(why)) => {
+                self.reporter.warn("the server of this host", &why);
+                Ok(None)
             }
         }
-        local.quit();
-        self.reporter.recovered("the server of this host");
-        Ok(Some(begins))
     }
 
     /// Connects to the carrier, and looks at its stream.
@@ -265,7 +226,6 @@ impl SessionOf<'_> {
     fn start(
         &self,
         carrier: &Carrier,
-        begins: Vec<(LinkedStream, LinkPosition)>,
         stop: &Stop,
         woken: WakeReceiver<()>,
     ) -> Result<Threads, LinkError> {
@@ -277,38 +237,38 @@ impl SessionOf<'_> {
         if streams.contains(&LinkedStream::Announcements) {
             filter.push(subject::of_receipts_for(host));
         }
-        let shared = (Arc::clone(&recents), Arc::clone(self.reporter), stop.clone());
         let way = (carrier.clone(), self.runtime.clone());
-        let exporter =
-            Exporter::new(host.clone(), streams.clone(), way.clone(), self.local(), shared);
-        let importer = Importer::new(
-            host.clone(),
-            streams.clone(),
-            way,
-            self.local(),
-            (incoming, Arc::clone(self.reporter), stop.clone()),
-            Board::new(host.clone(), link),
-        );
         let reporter = || Arc::clone(self.reporter);
-        let filter = Filter::Subjects(filter);
         let name = (host.clone(), link);
-        let presence =
-            presence::say(carrier.clone(), self.places.clone(), name, streams.clone(), reporter());
+        let shared = (Arc::clone(&recents), reporter(), stop.clone());
+        let exporter = Exporter::new(name.clone(), streams, way.clone(), self.local(), shared);
+        let shared = (incoming, reporter(), stop.clone());
+        let importer = Importer::new(name.clone(), streams, way, self.local(), shared);
+        let filter = Filter::Subjects(filter);
+        let places = self.places.clone();
+        let presence = presence::say(carrier.clone(), places, name, streams.clone(), reporter());
         let tasks = vec![
             self.runtime.spawn(consumer::hear(carrier.clone(), to_importer.clone(), reporter())),
             self.runtime.spawn(consumer::read(carrier.clone(), filter, to_importer, reporter())),
             self.runtime.spawn(presence),
         ];
         let (places, hello) = (self.places.clone(), self.hello.clone());
-        let (reporter, of_watcher, host) = (reporter(), stop.clone(), host.clone());
+        let (reporter, of_watcher) = (reporter(), stop.clone());
+        let (host, streams) = (host.clone(), streams.clone());
         let watch = move || {
-            watcher::run(places, hello, &host, &begins, &recents, (&reporter, &of_watcher), &woken);
+            let (reporter, stop) = (&*reporter, &of_watcher);
+            let watcher =
+                Watcher { host: &host, streams: &streams, recents: &recents, reporter, stop };
+            watcher.run(places, hello, &woken);
         };
-        let spawn = |name: &str| thread::Builder::new().name(name.to_owned());
+        let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
+            let stop = stop.clone();
+            thread::Builder::new().name(name.to_owned()).spawn(move || stop.guard(body))
+        };
         let threads = vec![
-            spawn("moot-watch").spawn(watch)?,
-            spawn("moot-export").spawn(move || exporter.run())?,
-            spawn("moot-import").spawn(move || importer.run())?,
+            spawn("moot-watch", Box::new(watch))?,
+            spawn("moot-export", Box::new(move || exporter.run()))?,
+            spawn("moot-import", Box::new(move || importer.run()))?,
         ];
         Ok(Threads { threads, tasks, link })
     }

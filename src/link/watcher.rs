@@ -1,88 +1,112 @@
 //! The member that hears the linked rooms and says that there is something to export.
 
-use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::{recent::Recents, report::Reporter, run::Stop};
+use super::{recent::Recents, report::Reporter, stop::Stop};
 use crate::{
     chat::{
-        linked::{LinkPosition, LinkRequest, LinkedStream},
-        message::{BootId, StreamName},
-        request::{Begin, Follow, Request},
+        linked::{LinkRequest, LinkedStream},
+        message::StreamName,
+        names::{HostName, RoomName},
+        request::{Follow, Request},
     },
     client::{Event, Follows, Member, Wake, WakeReceiver},
     os::Places,
     wire::hello::Hello,
 };
 
-/// Listens until the link ends. `begins`: the linked streams, and where their exports began.
-pub(super) fn run(
-    places: Places,
-    hello: Hello,
-    host: &crate::chat::names::HostName,
-    begins: &[(LinkedStream, LinkPosition)],
-    recents: &Arc<Recents>,
-    (reporter, stop): (&Arc<Reporter>, &Stop),
-    wake: &WakeReceiver<()>,
-) {
-    let mut member = Member::begin(places, hello, follows(begins));
-    while !stop.is_set() {
-        let event = match member.wait(Some(wake), None) {
-            Wake::Event(event) => event,
-            Wake::Item(Some(())) | Wake::TimedOut => continue,
-            Wake::Item(None) => break,
-        };
+/// Interval between tries to follow a room again that was left.
+const FOLLOW_AGAIN: Duration = Duration::from_secs(5);
+
+/// See the head of this file.
+pub(super) struct Watcher<'a> {
+    pub(super) host: &'a HostName,
+    pub(super) streams: &'a [LinkedStream],
+    pub(super) recents: &'a Recents,
+    pub(super) reporter: &'a Reporter,
+    pub(super) stop: &'a Stop,
+}
+
+impl Watcher<'_> {
+    /// Listens until the link ends.
+    pub(super) fn run(&self, places: Places, hello: Hello, wake: &WakeReceiver<()>) {
+        let follow = self.streams.iter().map(follow_of).collect();
+        let mut member = Member::begin(places, hello, Follows { follow, ..Follows::default() });
+        let mut again_at = Instant::now();
+        while !self.stop.is_set() {
+            match member.wait(Some(wake), Some(again_at.max(Instant::now()))) {
+                Wake::Event(event) => self.take(&mut member, event),
+                Wake::Item(Some(())) => {}
+                Wake::TimedOut => {
+                    again_at = Instant::now() + FOLLOW_AGAIN;
+                    self.follow_again(&mut member);
+                }
+                Wake::Item(None) => break,
+            }
+        }
+        member.quit();
+    }
+
+    /// Follows again what was left, once it may be followed: the exporter has asked for that.
+    fn follow_again(&self, member: &mut Member) {
+        for stream in self.recents.lost(self.streams.iter()) {
+            if self.recents.may_return(stream) {
+                member.follow(follow_of(stream));
+            }
+        }
+    }
+
+    fn take(&self, member: &mut Member, event: Event) {
         match event {
             Event::Ready { streams, .. } => {
                 // Not one of those that an announcement is for.
-                member.ask(&Request::Link(LinkRequest::Begin { host: host.clone() }));
+                member.ask(&Request::Link(LinkRequest::Begin { host: self.host.clone() }));
                 for (name, head) in streams {
-                    if let Some(stream) = linked(&name, begins) {
-                        recents.note_head(stream, head);
+                    if let Some(stream) = self.linked(&name) {
+                        self.recents.begin(stream, head);
                     }
                 }
-                reporter.recovered("the server of this host");
+                self.reporter.recovered("the server of this host");
             }
-            Event::Message(message) => recents.push(message),
-            Event::End { reason } => reporter.warn("the server of this host", &reason),
-            Event::NotFollowed(follow, refusal) => {
-                let what = match follow {
-                    Follow::Room(room) => format!("room {room}"),
-                    Follow::Announcements => "announcements".to_owned(),
-                    Follow::With(_) | Follow::AllDirect | Follow::ToMe => continue,
-                };
-                reporter.warn(&what, &refusal.text);
+            Event::Message(message) => self.recents.push(message),
+            // The numbers start over, or some of them can't be heard: the history has them.
+            Event::Gap { stream, .. } => {
+                if let Some(stream) = self.linked(&stream) {
+                    self.recents.begin(stream, 0);
+                }
             }
-            Event::Reply(_, Err(refusal)) => stop.fail(refusal.text),
-            Event::Ended(refused) => stop.fail(refused.text),
+            Event::Deleted { room } => self.left(&room, "deleted here"),
+            Event::Removed { room, by, .. } => {
+                self.left(&room, &format!("{by} removed this link from it"));
+            }
+            Event::End { reason } => self.reporter.warn("the server of this host", &reason),
+            Event::NotFollowed(Follow::Room(room), refusal) => self.left(&room, &refusal.text),
+            Event::NotFollowed(_, refusal) => {
+                self.reporter.warn("announcements", &refusal.text);
+            }
+            Event::Reply(_, Err(refusal)) => self.stop.fail(refusal.text),
+            Event::Ended(refused) => self.stop.fail(refused.text),
             _ => {}
         }
     }
-    member.quit();
-}
 
-fn follows(begins: &[(LinkedStream, LinkPosition)]) -> Follows {
-    let mut follows = Follows::default();
-    for (stream, after) in begins {
-        match stream {
-            LinkedStream::Room(room) => follows.follow.push(Follow::Room(room.clone())),
-            LinkedStream::Announcements => {
-                // Rooms are read from the history; of announcements it gives no pages.
-                follows.follow.push(Follow::Announcements);
-                let begin = Begin::After { run: BootId(0), seq: after.seq };
-                follows.begin_of.push((Follow::Announcements, begin));
-            }
-        }
+    fn left(&self, room: &RoomName, why: &str) {
+        self.reporter.warn(&format!("room {room}"), why);
+        self.recents.lose(&LinkedStream::Room(room.clone()));
     }
-    follows
+
+    fn linked(&self, name: &StreamName) -> Option<&LinkedStream> {
+        self.streams.iter().find(|stream| match (stream, name) {
+            (LinkedStream::Room(room), StreamName::Room(of)) => room == of,
+            (LinkedStream::Announcements, StreamName::Announcements) => true,
+            _ => false,
+        })
+    }
 }
 
-fn linked<'a>(
-    name: &StreamName,
-    begins: &'a [(LinkedStream, LinkPosition)],
-) -> Option<&'a LinkedStream> {
-    begins.iter().map(|(stream, _)| stream).find(|stream| match (stream, name) {
-        (LinkedStream::Room(room), StreamName::Room(of)) => room == of,
-        (LinkedStream::Announcements, StreamName::Announcements) => true,
-        _ => false,
-    })
+fn follow_of(stream: &LinkedStream) -> Follow {
+    match stream {
+        LinkedStream::Room(room) => Follow::Room(room.clone()),
+        LinkedStream::Announcements => Follow::Announcements,
+    }
 }

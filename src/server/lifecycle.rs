@@ -129,6 +129,7 @@ fn start(
         });
         let (history, loaded) = History::open(&places.history(), store(options), done)?;
         (restored, epoch) = (loaded.restored, loaded.epoch);
+        (restored.epoch, restored.loaded_us) = (epoch, os::wall_us());
         (rules.store, rules.persistent) = (true, true);
         Some(history)
     } else {

@@ -140,9 +140,11 @@ struct HistoryAnswer {
 fn ask(query: &Query<'_>, question: Question) -> Result<HistoryAnswer, HistoryError> {
     let plain = |reply| HistoryAnswer { reply, streams: Vec::new() };
     match question {
-        Question::Page { stream, tag, first, last } => {
-            let read =
-                |first| query.fetch(&stream, tag, (first, last), 0, BODY_BYTES_MAX / 2, None);
+        Question::Page { stream, tag, first, last, rooms } => {
+            let read = |first| {
+                let rooms = rooms.as_deref();
+                query.fetch(&stream, tag, (first, last), 0, BODY_BYTES_MAX / 2, rooms)
+            };
             let mut found = read(first)?;
             while found.bodies.is_empty() && found.upto < last {
                 // A part that is damaged is passed over.

@@ -125,6 +125,8 @@ numbered! {
     LinkRoster { roster: Roster } = { Request::Link(LinkRequest::Roster(roster)) };
     LinkReceipt { number: u64, host: HostName, receipt: RemoteReceipt }
         = { Request::Link(LinkRequest::Receipt { number, host, receipt }) };
+    LinkAnnouncements { first: u64, last: u64 }
+        = { Request::Link(LinkRequest::Announcements { first, last }) };
     LinkFind { stream: LinkedStream, host: HostName, seq: u64 }
         = { Request::Link(LinkRequest::Find { stream, host, seq }) };
 }

@@ -286,7 +286,7 @@ impl Pick<'_, '_> {
             stream: self.linked(),
             prev: self.position(),
             upto: last.saturating_add(self.small().into()),
-            has_gap: self.yes(),
+            gap_after: self.maybe(Self::position),
             messages,
         }
     }
@@ -410,9 +410,11 @@ table! { LINKS, every_link_request_has_a_row, LinkRequest:
     Roster |pick| LinkRequest::Roster(Roster {
         host: pick.host(),
         reachable: pick.yes(),
+        announces: pick.yes(),
         members: (0..pick.small() % 4).filter_map(|_| pick.tape.value()).collect(),
         is_last: pick.yes(),
     });
+    Announcements |pick| LinkRequest::Announcements { first: pick.number(), last: pick.number() };
     Find |pick| LinkRequest::Find { stream: pick.linked(), host: pick.host(), seq: pick.number() };
     Receipt |pick| LinkRequest::Receipt {
         number: pick.number(),

@@ -150,7 +150,10 @@ impl Disk {
                 }
             }
             // Worlds without linked hosts.
-            Record::Audit(_) | Record::RemoteRole { .. } | Record::Export { .. } => {}
+            Record::Audit(_)
+            | Record::RemoteRole { .. }
+            | Record::Export { .. }
+            | Record::Import { .. } => {}
             Record::InstanceGone { uid, instance } => {
                 self.submits.retain(|s| (s.uid, s.instance) != (uid, instance));
             }

@@ -759,7 +759,7 @@ impl World {
                     begins.extend(self.book_begins(id, info));
                 }
             }
-            Ok(Reply::Announced { number, members }) => {
+            Ok(Reply::Announced { number, members, .. }) => {
                 let Some(room) = self.server.announces.remove(&(id, serial)) else {
                     panic!("an answer to no announcement");
                 };
@@ -964,6 +964,7 @@ impl World {
                 | Record::InstanceGone { .. }
                 | Record::RemoteRole { .. }
                 | Record::Export { .. }
+                | Record::Import { .. }
                 | Record::Mark { .. } => {}
             }
         }
@@ -1022,7 +1023,7 @@ impl World {
             let Some(conn) = self.server.conn_mut(session) else { continue };
             conn.looking_up = false;
             let uid = conn.uid;
-            let Question::Page { stream, tag, first, last } = question else { continue };
+            let Question::Page { stream, tag, first, last, .. } = question else { continue };
             let found = self.disk.range(&stream, tag, (first, last), 0, 1, None);
             let result = self.server.hub.still_reads(session, &stream, asked).map(|()| {
                 let page = found.bodies.into_iter().next().map(|body| {

@@ -58,7 +58,7 @@ fn import_of(generation: u64, prev: u64, seqs: &[u64]) -> Import {
         stream: LinkedStream::Room(den()),
         prev: LinkPosition { generation, seq: prev },
         upto: seqs.last().copied().unwrap_or(prev),
-        has_gap: false,
+        gap_after: Some(LinkPosition::default()),
         messages: seqs.iter().map(|seq| message(*seq)).collect(),
     }
 }
@@ -99,7 +99,8 @@ fn import_after_missing_messages_waits_for_them() {
     import(&mut scene, import_of(7, 0, &[3])).unwrap();
     assert_eq!(import(&mut scene, import_of(7, 5, &[6])), Ok((7, 3, 0)), "4 or 5 are missing");
     assert_eq!(head(&scene), 1);
-    let lost = Import { has_gap: true, ..import_of(7, 5, &[6]) };
+    let lost =
+        Import { gap_after: Some(LinkPosition { generation: 7, seq: 3 }), ..import_of(7, 5, &[6]) };
     assert_eq!(import(&mut scene, lost), Ok((7, 6, 0)));
     assert_eq!(head(&scene), 3, "the gap is said in the room");
     assert!(scene.can_read(session(MIA), "messages of this host are missing"));
@@ -259,7 +260,8 @@ fn sessions_of_a_host_go_with_their_link() {
         rooms: rooms.iter().map(|name| room(name)).collect(),
     };
     let show = |scene: &mut Scene, reachable, members: Vec<RemoteMember>| {
-        let roster = Roster { host: host("db1"), reachable, members, is_last: true };
+        let roster =
+            Roster { host: host("db1"), reachable, announces: true, members, is_last: true };
         let request = Request::Link(LinkRequest::Roster(roster));
         scene.ask(SAM, request);
         let mut rows = Vec::new();

@@ -14,8 +14,8 @@ use crate::{
         clock::Now,
         frames::{ANNOUNCEMENTS, Frame},
         linked::{
-            ExportInfo, Import, ImportedFrom, ImportedMessage, LinkPosition, LinkRequest,
-            LinkedStream, uid_of_host,
+            ExportInfo, Import, ImportedFrom, ImportedMessage, ImportedNotice, LinkPosition,
+            LinkRequest, LinkedStream, uid_of_host,
         },
         member::{Kind, SessionId},
         message::Origin,
@@ -28,7 +28,7 @@ use crate::{
         text::SharedText,
     },
     faults::{Fault, planted},
-    limits::IN_FLIGHT_BYTES_PER_STREAM_MAX,
+    limits::{IN_FLIGHT_BYTES_PER_STREAM_MAX, SUBMIT_MESSAGES_MAX},
 };
 
 /// Streams in one answer.
@@ -52,6 +52,9 @@ impl Hub {
         let Some(own) = self.links.own_host(id).cloned() else {
             return refuse(RefusalCode::Denied, "this session does not link hosts");
         };
+        if !self.rights_of(self.sessions[&id].peer.uid).link {
+            return refuse(RefusalCode::Denied, "the server no longer admits this link");
+        }
         match request {
             LinkRequest::Begin { .. } => Ok(Routed::Reply(Reply::Done)),
             LinkRequest::Export { stream, renew } => self.export(now, id, own, &stream, renew),
@@ -71,6 +74,11 @@ impl Hub {
             }
             LinkRequest::Receipt { number, host, receipt } => {
                 self.take_remote_receipt(number, &host, receipt).map(Routed::Reply)
+            }
+            LinkRequest::Announcements { first, last } => {
+                let rooms = Some(self.links.exported_rooms());
+                let (stream, tag) = (StreamKey::Announcements, ANNOUNCEMENTS);
+                Ok(Routed::Query(Question::Page { stream, tag, first, last, rooms }))
             }
             LinkRequest::Find { stream, host, seq } => {
                 let uid = self.sessions[&id].peer.uid;
@@ -146,13 +154,21 @@ impl Hub {
             return Ok(Routed::WhenStored(Reply::Export(info)));
         }
         self.links.set_export(own.clone(), stream.key(), after);
-        self.commits.add(Record::Export { host: own, stream: StreamKey::from(stream), after });
+        let (stream, epoch) = (StreamKey::from(stream), self.links.epoch);
+        self.commits.add(Record::Export { host: own, stream, after, epoch });
         Ok(Routed::WhenStored(Reply::Export(info)))
     }
 
-    /// Returns a stream that links may exchange; a room that does not exist is created.
+    /// Returns a stream that links may exchange. A room that was never linked is created; one that
+    /// was deleted is not: it may have been private.
     fn linked_stream(&mut self, id: SessionId, stream: &LinkedStream) -> Result<StreamId, Refusal> {
         let LinkedStream::Room(room) = stream else { return Ok(ANNOUNCEMENTS) };
+        if self.directory.room(room).is_none() && self.links.exports(room.key()) {
+            let text = format!(
+                "room {room} was deleted here; create it again, or link this host without it"
+            );
+            return refuse(RefusalCode::Absent, text);
+        }
         let tag = self.room_for(id, room)?;
         if !self.is_stored(tag) {
             let text = format!("{room} keeps no history, and only rooms with history are linked");
@@ -173,12 +189,17 @@ impl Hub {
         serial: u32,
         import: Import,
     ) -> Result<Routed, Refusal> {
-        let Import { host, stream, prev, upto, has_gap, messages } = import;
+        let Import { host, stream, prev, upto, gap_after, messages } = import;
         let rises = messages.iter().map(|m| m.seq).chain([upto.saturating_add(1)]);
         let positions = [prev.generation, prev.seq, upto];
         if positions.iter().any(|number| i64::try_from(*number).is_err()) {
             return refuse(RefusalCode::Input, "a number of the import is too large");
         }
+        if messages.len() > SUBMIT_MESSAGES_MAX {
+            let text = format!("an import has up to {SUBMIT_MESSAGES_MAX} messages");
+            return refuse(RefusalCode::Input, text);
+        }
+        self.looked_at(messages.len());
         if !rises.clone().is_sorted_by(|a, b| a < b) || rises.clone().any(|seq| seq <= prev.seq) {
             return refuse(RefusalCode::Input, "the numbers of imported messages must rise");
         }
@@ -196,34 +217,44 @@ impl Hub {
                 (known.seq, prev.seq <= known.seq)
             }
             Some(known) => (prev.seq, prev.seq <= known.seq),
-            // The first that is ever seen of it is its beginning.
-            None => (prev.seq, true),
+            None => (prev.seq, false),
         };
+        let has_gap = gap_after == Some(known.unwrap_or_default());
         if !is_whole && !has_gap && !planted(Fault::ImportPassesOverGaps) {
             let at = known.unwrap_or_default();
             return Ok(Routed::Reply(Reply::Imported { at, refused: 0 }));
         }
         let at = match known {
-            Some(known) if base >= upto => known,
-            Some(_) | None => LinkPosition { generation: prev.generation, seq: upto },
+            Some(known) => known.max(LinkPosition { generation: prev.generation, seq: upto }),
+            None => LinkPosition { generation: prev.generation, seq: upto },
         };
-        let from = Importing { host: &host, generation: prev.generation, tag };
+        let link_uid = self.sessions[&id].peer.uid;
+        let from = Importing { host: &host, generation: prev.generation, tag, key, link_uid };
         let mut refused = 0;
-        if !is_whole {
+        // What was said before the first message that is here is not missed.
+        if !is_whole && known.is_some() {
             self.import_gap(now, from, prev);
         }
         for message in messages.into_iter().filter(|message| message.seq > base) {
             refused += u32::from(!self.import_message(now, from, message));
         }
         self.links.set_numbered(&host, key, at);
+        self.record_import(&host, &stream);
         let seq = self.stream(tag).numbered;
         if self.stream(tag).in_flight.uncommitted.is_empty() {
-            self.links.set_stored(&host, key, at);
-            return Ok(Routed::Reply(Reply::Imported { at, refused }));
+            return Ok(Routed::WhenStored(Reply::Imported { at, refused }));
         }
         self.commits.count_waiting(id, true);
         self.links.wait(tag, LinkWaiter { session: id, serial, seq, at, refused });
         Ok(Routed::Later)
+    }
+
+    /// Has a position recorded that no stored message says.
+    fn record_import(&mut self, host: &HostName, stream: &LinkedStream) {
+        if let Some(at) = self.links.take_unrecorded(host, stream.key()) {
+            let (host, stream) = (host.clone(), StreamKey::from(stream));
+            self.commits.add(Record::Import { host, stream, at });
+        }
     }
 
     /// Checks that messages of a host may come into a stream now, as those of a user.
@@ -258,56 +289,83 @@ impl Hub {
         Ok(tag)
     }
 
-    /// Numbers one message of another host; false if its user may not speak here.
-    fn import_message(&mut self, now: Now, of: Importing<'_>, message: ImportedMessage) -> bool {
+    /// Numbers one message of another host; false if it is refused.
+    fn import_message(
+        &mut self,
+        now: Now,
+        of: Importing<'_>,
+        mut message: ImportedMessage,
+    ) -> bool {
         let Ok(user) = UserName::remote(&message.user, of.host) else { return false };
-        let hears = self.room_rules(of.tag).is_none_or(|(_, _, rules)| rules.hears_remote(&user));
-        let is_fit = (of.tag == ANNOUNCEMENTS) == message.notice.is_some();
-        if !is_fit || (!hears && !planted(Fault::BannedRemoteSpeaks)) {
+        let only = match message.notice.as_mut() {
+            None if of.tag == ANNOUNCEMENTS => return false,
+            None => None,
+            Some(_) if of.tag != ANNOUNCEMENTS => return false,
+            Some(notice) => match self.may_import_notice(now, of, notice, message.wall_us) {
+                Some(only) => only,
+                None => return false,
+            },
+        };
+        let room = if of.tag == ANNOUNCEMENTS { only } else { Some(of.tag) };
+        let rules = room.and_then(|tag| self.room_rules(tag));
+        let hears = rules.is_none_or(|(_, _, rules)| rules.hears_remote(&user));
+        if !hears && !planted(Fault::BannedRemoteSpeaks) {
             return false;
         }
         let account = AccountId::User(uid_of_host(of.host));
         let from = self.links.sender(uid_of_host(of.host), user, message.label, message.kind);
         let numbered = self.stream(of.tag).numbered;
         let origin = Some(of.origin(message.seq, message.wall_us));
-        let draft = EntryDraft {
-            reply_to: message.reply_to.filter(|to| *to > 0 && *to <= numbered),
-            origin,
-            ..EntryDraft::new(from, SharedText::from(message.text.as_str()))
+        let Some(notice) = message.notice else {
+            let draft = EntryDraft {
+                reply_to: message.reply_to.filter(|to| *to > 0 && *to <= numbered),
+                origin,
+                ..EntryDraft::new(from, SharedText::from(message.text.as_str()))
+            };
+            self.links.count_numbered(of.host, of.key);
+            self.number(now, of.tag, account, draft);
+            return true;
         };
-        match message.notice {
-            None => {
-                self.number(now, of.tag, account, draft);
-            }
-            Some(notice) => {
-                // Of a room that does not exist here, no member has to know.
-                let only = notice.room.as_ref().map(|room| self.directory.room(room));
-                if only == Some(None) {
-                    return false;
-                }
-                let room = only.flatten().and_then(|tag| self.room_name(tag));
-                let announce = Announce {
-                    room: None,
-                    expires_us: notice.expires_us,
-                    retain: notice.retain,
-                    ack: notice.ack,
-                    ..Announce::new(notice.level, message.text)
-                };
-                let state = AnnouncementRecord {
-                    origin: draft.origin,
-                    ..AnnouncementRecord::new(draft.from, &announce, room, now.wall_us)
-                };
-                let announcing = Announcing {
-                    state,
-                    asked: None,
-                    only: only.flatten(),
-                    wait: Wait::Reached,
-                    report_at: u32::MAX,
-                };
-                self.put_on_its_way(now, account, announcing);
-            }
-        }
+        let room = only.and_then(|tag| self.room_name(tag));
+        let ImportedNotice { level, expires_us, retain, ack, .. } = notice;
+        let announce = Announce { expires_us, retain, ack, ..Announce::new(level, message.text) };
+        let state = AnnouncementRecord {
+            origin,
+            ..AnnouncementRecord::new(from, &announce, room, now.wall_us)
+        };
+        let (wait, report_at) = (Wait::Reached, u32::MAX);
+        self.links.count_numbered(of.host, of.key);
+        let announcing = Announcing { state, asked: None, only, wait, report_at };
+        self.put_on_its_way(now, account, announcing);
         true
+    }
+
+    /// Checks an announcement of another host, and makes it one of this host; returns the room that
+    /// it is for. None: it is refused.
+    fn may_import_notice(
+        &self,
+        now: Now,
+        of: Importing<'_>,
+        notice: &mut ImportedNotice,
+        wall_us: i64,
+    ) -> Option<Option<StreamId>> {
+        if !self.rights_of(of.link_uid).may_announce(notice.level) {
+            return None;
+        }
+        let only = match &notice.room {
+            None => None,
+            Some(room) if self.links.exports(room.key()) => Some(self.directory.room(room)?),
+            Some(_) => return None,
+        };
+        if let Some(expires_us) = notice.expires_us {
+            // It expires here when it does there.
+            let age_us = u64::try_from(now.wall_us.saturating_sub(wall_us)).unwrap_or(0);
+            notice.expires_us = Some(expires_us.checked_sub(age_us).filter(|left| *left > 0)?);
+        }
+        if notice.retain && self.may_keep_notice(now, uid_of_host(of.host), 0).is_err() {
+            notice.retain = false;
+        }
+        Some(only)
     }
 
     /// Says in a stream that messages of a host are missing.
@@ -320,6 +378,7 @@ impl Hub {
         let from = self.links.sender(uid_of_host(of.host), user, None, Kind::Service);
         let origin = Some(of.origin(prev.seq, now.wall_us));
         let draft = EntryDraft { origin, ..EntryDraft::new(from, SharedText::from(GAP)) };
+        self.links.count_numbered(of.host, of.key);
         self.number(now, of.tag, AccountId::User(uid_of_host(of.host)), draft);
     }
 
@@ -327,13 +386,23 @@ impl Hub {
     /// learn it.
     pub(super) fn imports_stored(&mut self, tag: StreamId, from: usize) {
         let stream = &self.streams[tag];
-        let key = stream.key.linked().unwrap_or_default();
+        let upto = stream.committed();
+        let linked = match &*stream.key {
+            StreamKey::Room(room) => LinkedStream::Room(room.clone()),
+            StreamKey::Announcements => LinkedStream::Announcements,
+            StreamKey::Conversation(..) => return,
+        };
+        let mut hosts: Vec<HostName> = Vec::new();
         for pending in stream.in_flight.ready.range(from..) {
-            if let Some(from) = &pending.entry.origin {
-                self.links.set_stored(&from.host, key, from.position());
+            let Some(from) = &pending.entry.origin else { continue };
+            self.links.set_stored(&from.host, linked.key(), from.position());
+            if hosts.last() != Some(&from.host) {
+                hosts.push(from.host.clone());
             }
         }
-        let upto = stream.committed();
+        for host in hosts {
+            self.record_import(&host, &linked);
+        }
         for waiter in self.links.take_waiting(tag, upto) {
             let LinkWaiter { session, serial, at, refused, .. } = waiter;
             self.answer_link(session, serial, Ok(Reply::Imported { at, refused }));
@@ -364,6 +433,10 @@ struct Importing<'a> {
     host: &'a HostName,
     generation: u64,
     tag: StreamId,
+    /// Key of the stream.
+    key: &'a str,
+    /// User of the link.
+    link_uid: u32,
 }
 
 impl Importing<'_> {

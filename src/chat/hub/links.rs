@@ -1,13 +1,6 @@
 //! Linked hosts: positions of exports and imports, senders of other hosts, and the links that wait
 //! for commits.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
-
-use rustc_hash::FxHashMap;
-
 use crate::{
     chat::{
         linked::{ImportInfo, LinkPosition, LinkedKey},
@@ -15,9 +8,16 @@ use crate::{
         names::{HostName, Label, UserName},
         stream_id::StreamId,
     },
+    client::RoomName,
     faults::{Fault, planted},
     limits::{LINKED_SENDERS_MAX, LINKED_STREAMS_MAX},
 };
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use rustc_hash::FxHashMap;
 
 /// First session number of a sender of another host: no session of this one gets so far.
 const SENDER_SESSION_MIN: u64 = 1 << 40;
@@ -25,10 +25,12 @@ const SENDER_SESSION_MIN: u64 = 1 << 40;
 /// Positions of one stream of one host.
 #[derive(Debug, Clone, Copy, Default)]
 struct Imported {
-    /// Newest message that has its number here.
+    /// Position up to which messages have their numbers here, or are not wanted.
     numbered: LinkPosition,
-    /// Newest message that is stored.
+    /// The same, stored.
     stored: LinkPosition,
+    /// Messages that have their numbers and are not stored.
+    in_flight: u32,
 }
 
 /// A link that waits until what it brought is stored.
@@ -54,6 +56,8 @@ pub(super) struct Links {
     imports: BTreeMap<(HostName, LinkedKey), Imported>,
     /// By the name of this host at that time, and stream.
     exports: HashMap<(HostName, LinkedKey), LinkPosition>,
+    /// Number of the history that they belong to.
+    pub(super) epoch: u32,
     senders: HashMap<RemoteSender, Arc<Member>>,
     senders_made: u64,
     waiting: Vec<(StreamId, LinkWaiter)>,
@@ -61,15 +65,12 @@ pub(super) struct Links {
 
 impl Links {
     /// Continues where the last boot was.
-    pub(super) fn restore(
-        &mut self,
-        imports: Vec<ImportInfo>,
-        exports: Vec<(HostName, LinkedKey, LinkPosition)>,
-    ) {
+    pub(super) fn restore(&mut self, imports: Vec<ImportInfo>, epoch: u32) {
+        self.epoch = epoch;
         for ImportInfo { host, stream, at } in imports {
-            self.imports.insert((host, stream), Imported { numbered: at, stored: at });
+            self.imports
+                .insert((host, stream), Imported { numbered: at, stored: at, in_flight: 0 });
         }
-        self.exports = exports.into_iter().map(|(host, key, at)| ((host, key), at)).collect();
     }
 
     // ---- links -------------------------------------------------------------------------------
@@ -91,6 +92,12 @@ impl Links {
     /// Returns true if a stream is exported under some name of this host.
     pub(super) fn exports(&self, key: &str) -> bool {
         self.exports.keys().any(|(_, of)| **of == *key)
+    }
+
+    /// Returns the rooms that are exported.
+    pub(super) fn exported_rooms(&self) -> Vec<RoomName> {
+        let keys = self.exports.keys().map(|(_, key)| key);
+        keys.filter_map(|key| RoomName::existing(key).ok()).collect()
     }
 
     /// Sessions that link this host with others.
@@ -143,17 +150,42 @@ impl Links {
         self.imports.entry((host.clone(), key.into())).or_default().numbered = at;
     }
 
+    /// A message of a host got its number.
+    pub(super) fn count_numbered(&mut self, host: &HostName, key: &str) {
+        self.imports.entry((host.clone(), key.into())).or_default().in_flight += 1;
+    }
+
+    /// A message of a host is stored.
     pub(super) fn set_stored(&mut self, host: &HostName, key: &str, at: LinkPosition) {
         let imported = self.imports.entry((host.clone(), key.into())).or_default();
+        imported.in_flight = imported.in_flight.saturating_sub(1);
         imported.stored = imported.stored.max(at);
+    }
+
+    /// Returns the position up to which nothing more is to be stored, if that is not recorded: what
+    /// follows the last stored message was not wanted.
+    pub(super) fn take_unrecorded(&mut self, host: &HostName, key: &str) -> Option<LinkPosition> {
+        let imported = self.imports.get_mut(&(host.clone(), key.into()))?;
+        if imported.in_flight > 0 || imported.stored >= imported.numbered {
+            return None;
+        }
+        imported.stored = imported.numbered;
+        Some(imported.stored)
     }
 
     /// Messages of a host were not stored: they can come again.
     pub(super) fn take_back(&mut self, host: &HostName, key: &str) {
-        if let Some(imported) = self.imports.get_mut(&(host.clone(), key.into()))
-            && !planted(Fault::ImportPositionSurvivesFailure)
-        {
+        if planted(Fault::ImportPositionSurvivesFailure) {
+            return;
+        }
+        let source = (host.clone(), key.into());
+        if let Some(imported) = self.imports.get_mut(&source) {
+            imported.in_flight = 0;
             imported.numbered = imported.stored;
+            if imported.stored == LinkPosition::default() {
+                // Nothing of it was ever stored.
+                self.imports.remove(&source);
+            }
         }
     }
 

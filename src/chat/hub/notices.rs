@@ -165,7 +165,7 @@ impl Hub {
     }
 
     /// Checks that a user may leave one more announcement here.
-    fn may_keep_notice(&self, now: Now, uid: u32, bytes: usize) -> Result<(), Refusal> {
+    pub(super) fn may_keep_notice(&self, now: Now, uid: u32, bytes: usize) -> Result<(), Refusal> {
         let kept: Vec<_> = self.announcements.kept(now.wall_us).collect();
         let own = kept.iter().filter(|(of, _)| *of == uid).count();
         let held = Holding::of(uid, kept.into_iter());
@@ -201,6 +201,7 @@ impl Hub {
             | Record::InstanceGone { .. }
             | Record::RemoteRole { .. }
             | Record::Export { .. }
+            | Record::Import { .. }
             | Record::Receipt(_)
             | Record::Mark { .. } => true,
         };
@@ -254,7 +255,7 @@ impl Hub {
         let asked = asked.filter(|(id, _)| self.sessions.contains(*id));
         state.addressees = self.addressees(asked.map(|(id, _)| id), only);
         if state.origin.is_none() {
-            state.hosts = self.hosts_to_reach();
+            state.hosts = self.hosts_to_reach(self.clock.turn, state.room.as_ref());
         }
         let members = state.addressees.len() as u32;
         if let Some((id, serial)) = asked {
@@ -296,18 +297,19 @@ impl Hub {
     ) -> Result<Reply, Refusal> {
         let uid = self.sessions[&id].peer.uid;
         let by = self.called(uid);
-        let (maker, waits, shown) = match self.visible_notice(id, of)? {
-            Ok(p) => (p.state.from.uid, None, p.state.id()),
-            Err(state) => (state.from.uid, state.schedule, state.id()),
+        let (from, waits, shown) = match self.visible_notice(id, of)? {
+            Ok(p) => (Arc::clone(&p.state.from), None, p.state.id()),
+            Err(state) => (Arc::clone(&state.from), state.schedule, state.id()),
         };
+        let maker = from.uid;
         if maker != uid && !self.is_operator(uid) {
             let text = format!(
                 "only the sender of {shown} ({}) or an operator of the server may cancel it",
-                self.called(maker)
+                from.user
             );
             return refuse(RefusalCode::Denied, text);
         }
-        let act = (maker != uid).then(|| format!("cancel {shown} of {}", self.called(maker)));
+        let act = (maker != uid).then(|| format!("cancel {shown} of {}", from.user));
         if let Some(schedule) = waits {
             self.announcements.unschedule(schedule);
             act.into_iter().for_each(|act| self.audit(now, uid, act));
@@ -520,6 +522,7 @@ mod tests {
                 | Record::InstanceGone { .. }
                 | Record::RemoteRole { .. }
                 | Record::Export { .. }
+                | Record::Import { .. }
                 | Record::Mark { .. } => {}
             }
         }

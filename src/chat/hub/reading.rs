@@ -152,7 +152,7 @@ impl Hub {
         }
         if self.is_stored(tag) {
             let stream = self.stream_key(tag);
-            return Routed::Query(Question::Page { stream, tag, first, last });
+            return Routed::Query(Question::Page { stream, tag, first, last, rooms: None });
         }
         let first = first.max(stream.backlog.start());
         let page = stream.backlog.holding(first).map(|segment| Page {
@@ -211,7 +211,11 @@ impl Hub {
             let text = "the server restarted since the search began; search again";
             return refuse(RefusalCode::Failed, text);
         }
-        let from_uid = from.as_ref().map(|user| self.uid_of(user)).transpose()?;
+        let from_remote = from.clone().filter(|user| user.host().is_some());
+        let from_uid = match (from, &from_remote) {
+            (Some(user), None) => Some(self.uid_of(user)?),
+            _ => None,
+        };
         let uid = self.sessions[&id].peer.uid;
         Ok(Question::Search(Box::new(SearchQuestion {
             text: text.clone(),
@@ -219,6 +223,7 @@ impl Hub {
             hidden: self.unreadable_rooms(uid),
             stream,
             from_uid,
+            from_remote,
             since_us: *since_us,
             before,
             order,

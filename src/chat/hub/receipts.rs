@@ -14,7 +14,7 @@ use crate::{
         refusal::{Refusal, RefusalCode, refuse},
         reply::{HostReceiptInfo, Missing, ReceiptInfo, Reply},
     },
-    limits::{LINK_HOSTS_MAX, RECEIPT_MISSING_PER_FRAME_MAX},
+    limits::{LINK_HOSTS_MAX, RECEIPT_MISSING_PER_FRAME_MAX, SESSIONS_MAX},
 };
 use std::sync::Arc;
 
@@ -111,7 +111,8 @@ impl Hub {
         if !self.announcements.get(number).is_some_and(is_own) {
             return refuse(RefusalCode::Absent, format!("unknown announcement !{number}"));
         }
-        if receipt.reached.max(receipt.acked) > receipt.members {
+        let RemoteReceipt { members, reached, acked, open } = receipt;
+        if members > SESSIONS_MAX as u32 || reached.max(acked).max(open) > members {
             let text = format!("{host} reports more than its members");
             return refuse(RefusalCode::Input, text);
         }
@@ -125,11 +126,12 @@ impl Hub {
     }
 
     /// Linked hosts that an announcement of now is for.
-    pub(super) fn hosts_to_reach(&self) -> Vec<HostReception> {
-        if !self.links.exports(ANNOUNCEMENTS_KEY) {
+    pub(super) fn hosts_to_reach(&self, now: Now, room: Option<&RoomName>) -> Vec<HostReception> {
+        let exports = |key: &str| self.links.exports(key);
+        if !exports(ANNOUNCEMENTS_KEY) || room.is_some_and(|room| !exports(room.key())) {
             return Vec::new();
         }
-        let hosts = self.remote_rows.hosts_seen();
+        let hosts = self.remote_rows.hosts_seen(now).filter(|(_, seen)| seen.announces);
         let receptions = hosts.map(|(host, seen)| HostReception {
             host: host.clone(),
             receipt: None,

@@ -133,6 +133,7 @@ macro_rules! table {
     (@pattern Import) => { Request::Link(LinkRequest::Import(_)) };
     (@pattern Roster) => { Request::Link(LinkRequest::Roster(_)) };
     (@pattern RemoteReceipt) => { Request::Link(LinkRequest::Receipt { .. }) };
+    (@pattern PageOfAnnouncements) => { Request::Link(LinkRequest::Announcements { .. }) };
     (@pattern Find) => { Request::Link(LinkRequest::Find { .. }) };
     (@pattern $variant:ident) => { Request::$variant { .. } };
     (@row $rows:ident $variant:ident (never: $reason:literal)) => {};
@@ -759,6 +760,11 @@ table! {
             (0, remote_receipt(RemoteReceipt { reached: 1, ..RemoteReceipt::default() }))
         };
     }
+    PageOfAnnouncements {
+        "a session that is no link": |_| {
+            (0, Request::Link(LinkRequest::Announcements { first: 1, last: 9 }))
+        };
+    }
     Find {
         "a room that is absent": |scene| {
             scene.request(0, begin_link()).unwrap();
@@ -792,7 +798,7 @@ fn import(host: &str, seqs: &[u64]) -> Request {
         stream: LinkedStream::Room(room("den")),
         prev: LinkPosition { generation: 1, seq: 0 },
         upto: 9,
-        has_gap: false,
+        gap_after: Some(LinkPosition::default()),
         messages: seqs.iter().map(message).collect(),
     }))
 }
@@ -804,7 +810,8 @@ fn remote_receipt(receipt: RemoteReceipt) -> Request {
 
 fn roster(host: &str) -> Request {
     let host = HostName::new(host).unwrap();
-    let roster = Roster { host, reachable: true, members: Vec::new(), is_last: true };
+    let roster =
+        Roster { host, reachable: true, announces: true, members: Vec::new(), is_last: true };
     Request::Link(LinkRequest::Roster(roster))
 }
 

@@ -17,6 +17,9 @@ use crate::{
 /// First number of a session of another host: none of this one gets so far.
 const ROW_SESSION_MIN: u64 = 1 << 41;
 
+/// Time after which a host that is not linked is no longer missed, microseconds.
+const FORGOTTEN_AFTER_US: u64 = 7 * 24 * 60 * 60 * 1_000_000;
+
 /// Sessions of one host.
 #[derive(Debug, Default)]
 struct HostRows {
@@ -31,8 +34,12 @@ struct HostRows {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HostSeen {
     pub(super) reachable: bool,
+    /// Announcements are carried to it.
+    pub(super) announces: bool,
     /// Since when, microseconds since 1970; 0 if that is not known.
     pub(super) since_wall_us: i64,
+    /// The same, monotonic microseconds.
+    since_us: u64,
 }
 
 /// Sessions of all linked hosts. See the head of this file.
@@ -45,25 +52,31 @@ pub(super) struct RemoteRows {
 }
 
 impl RemoteRows {
-    /// Hosts that were linked, now or earlier.
-    pub(super) fn hosts_seen(&self) -> impl Iterator<Item = (&HostName, HostSeen)> {
-        self.seen.iter().map(|(host, seen)| (host, *seen))
+    /// Hosts that are linked, or were in the last days.
+    pub(super) fn hosts_seen(&self, now: Now) -> impl Iterator<Item = (&HostName, HostSeen)> {
+        let is_recent = move |seen: &HostSeen| {
+            seen.reachable || now.mono_us.saturating_sub(seen.since_us) < FORGOTTEN_AFTER_US
+        };
+        self.seen.iter().filter(move |(_, seen)| is_recent(seen)).map(|(host, seen)| (host, *seen))
     }
 
-    /// A host was linked in an earlier boot.
-    pub(super) fn restore(&mut self, host: HostName) {
-        self.seen.entry(host).or_insert(HostSeen { reachable: false, since_wall_us: 0 });
-    }
-
-    /// A host is reachable from now on, or no longer.
-    fn see(&mut self, now: Now, host: &HostName, reachable: bool) {
-        let seen = HostSeen { reachable, since_wall_us: now.wall_us };
+    /// A host is reachable from now on, or no longer. `announces`: announcements are carried to it;
+    /// none: as before.
+    fn see(&mut self, now: Now, host: &HostName, reachable: bool, announces: Option<bool>) {
         let is_full = self.seen.len() >= LINK_HOSTS_MAX;
         match self.seen.get_mut(host) {
-            Some(known) if known.reachable == reachable => {}
-            Some(known) => *known = seen,
+            Some(known) => {
+                known.announces = announces.unwrap_or(known.announces);
+                if known.reachable != reachable {
+                    known.reachable = reachable;
+                    (known.since_wall_us, known.since_us) = (now.wall_us, now.mono_us);
+                }
+            }
             None if is_full => {}
             None => {
+                let (since_wall_us, since_us) = (now.wall_us, now.mono_us);
+                let announces = announces.unwrap_or(false);
+                let seen = HostSeen { reachable, announces, since_wall_us, since_us };
                 self.seen.insert(host.clone(), seen);
             }
         }
@@ -71,7 +84,7 @@ impl RemoteRows {
 
     /// Adds a part of a roster; returns the rows that change and those that go, once it is whole.
     fn add(&mut self, now: Now, id: SessionId, roster: Roster) -> (Vec<Row>, Vec<SessionId>) {
-        let Roster { host, reachable, members, is_last } = roster;
+        let Roster { host, reachable, announces, members, is_last } = roster;
         let others: usize = self
             .hosts
             .iter()
@@ -79,7 +92,7 @@ impl RemoteRows {
             .map(|(_, rows)| rows.shown.len())
             .sum();
         let most = LINKED_ROWS_PER_HOST_MAX.min(LINKED_ROWS_MAX.saturating_sub(others));
-        self.see(now, &host, reachable);
+        self.see(now, &host, reachable, Some(announces));
         let rows = self.hosts.entry(host.clone()).or_default();
         rows.link = id;
         let left = most.saturating_sub(rows.next.len());
@@ -116,7 +129,7 @@ impl RemoteRows {
     /// Takes all rows that a link brought.
     fn take_of(&mut self, now: Now, id: SessionId) -> Vec<SessionId> {
         let of: Vec<_> = self.hosts.extract_if(.., |_, rows| rows.link == id).collect();
-        of.iter().for_each(|(host, _)| self.see(now, host, false));
+        of.iter().for_each(|(host, _)| self.see(now, host, false, None));
         of.into_iter().flat_map(|(_, rows)| rows.shown).map(|row| row.session).collect()
     }
 }

@@ -4,12 +4,39 @@ use super::{Hub, HubConfig, gone::Gone, stream::Stream};
 use crate::{
     chat::{
         frames::ANNOUNCEMENTS,
-        store::{Restored, RestoredConversation, RestoredRoom, RestoredSubmits},
+        linked::{ANNOUNCEMENTS_KEY, LinkPosition},
+        names::RoomName,
+        store::{
+            Record, Restored, RestoredConversation, RestoredExport, RestoredRoom, RestoredSubmits,
+            StreamKey,
+        },
     },
     faults::{Fault, planted},
 };
 
 impl Hub {
+    /// Continues an export. If the history is an older copy of the one that was exported, its next
+    /// messages get numbers that others have had: a new generation begins with them.
+    fn restore_export(&mut self, export: RestoredExport, loaded_us: i64) {
+        let RestoredExport { host, stream, mut after, epoch } = export;
+        let now_epoch = self.links.epoch;
+        if epoch != now_epoch && !planted(Fault::OlderHistoryKeepsGeneration) {
+            let key = match &*stream {
+                ANNOUNCEMENTS_KEY => StreamKey::Announcements,
+                room => match RoomName::existing(room) {
+                    Ok(room) => StreamKey::Room(room),
+                    Err(_) => return,
+                },
+            };
+            let head = self.directory.stream(&key).map_or(0, |tag| self.stream(tag).numbered);
+            let generation = loaded_us.unsigned_abs().max(after.generation + 1);
+            after = LinkPosition { generation, seq: head };
+            let (host, epoch) = (host.clone(), now_epoch);
+            self.commits.add(Record::Export { host, stream: key, after, epoch });
+        }
+        self.links.set_export(host, &stream, after);
+    }
+
     /// A hub that goes on where the last run ended.
     #[must_use]
     pub fn restored(rules: HubConfig, restored: Restored) -> Self {
@@ -60,9 +87,10 @@ impl Hub {
         for (uid, until_us) in restored.submits_cut {
             hub.instances.forget(uid, until_us);
         }
-        let hosts = restored.imports.iter().map(|import| import.host.clone());
-        hosts.for_each(|host| hub.remote_rows.restore(host));
-        hub.links.restore(restored.imports, restored.exports);
+        hub.links.restore(restored.imports, restored.epoch);
+        for export in restored.exports {
+            hub.restore_export(export, restored.loaded_us);
+        }
         hub
     }
 }

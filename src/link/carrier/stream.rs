@@ -114,8 +114,24 @@ impl Carrier {
     /// # Errors
     /// Returns `NoStream`, `NoJetStream`, `Denied`, or a temporary error of the connection.
     pub async fn last(&self, subject: &str) -> Result<Option<Stored>, CarrierError> {
+        self.message(&json!({ "last_by_subj": subject })).await
+    }
+
+    /// Returns the first message on `subject` from the sequence `from` on, or none.
+    ///
+    /// # Errors
+    /// As [`Carrier::last`].
+    pub async fn first_from(
+        &self,
+        subject: &str,
+        from: u64,
+    ) -> Result<Option<Stored>, CarrierError> {
+        self.message(&json!({ "seq": from.max(1), "next_by_subj": subject })).await
+    }
+
+    async fn message(&self, which: &Value) -> Result<Option<Stored>, CarrierError> {
         let what = format!("STREAM.MSG.GET.{}", self.inner.settings.stream);
-        let reply = match self.api(&what, &json!({ "last_by_subj": subject })).await? {
+        let reply = match self.api(&what, which).await? {
             Ok(reply) => reply,
             Err(e) if e.code == code::MESSAGE_NOT_FOUND => return Ok(None),
             Err(e) => return Err(CarrierError::Refused { what, code: e.code, text: e.text }),
