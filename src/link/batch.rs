@@ -243,6 +243,7 @@ pub(super) fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, PayloadErro
     let malformed = |e: serde_json::Error| PayloadError::Malformed(e.to_string());
     match serde_json::from_slice::<Versioned>(payload).map_err(malformed)?.v {
         1 => serde_json::from_slice(payload).map_err(malformed),
+        0 => Err(PayloadError::Malformed("version 0".to_owned())),
         version => Err(PayloadError::Version(version)),
     }
 }
@@ -307,6 +308,8 @@ mod tests {
         }
         let later = good.replace(r#""v":1"#, r#""v":2"#);
         assert_eq!(Batch::read(later.as_bytes()), Err(PayloadError::Version(2)));
+        let earlier = good.replace(r#""v":1"#, r#""v":0"#);
+        assert!(matches!(Batch::read(earlier.as_bytes()), Err(PayloadError::Malformed(_))));
         Batch::read(&vec![b' '; LINK_PAYLOAD_BYTES_MAX + 1]).unwrap_err();
     }
 

@@ -34,7 +34,7 @@ use crate::{
         reply::Reply,
         request::Request,
     },
-    limits::LINK_PART_BYTES_MAX,
+    limits::{LINK_INCOMING_MAX, LINK_PART_BYTES_MAX},
     os,
 };
 
@@ -45,7 +45,10 @@ const VERSION_RETRY: Duration = Duration::from_secs(60);
 /// Interval between looks at what depends on time.
 const TICK: Duration = Duration::from_millis(250);
 /// Batches of one subject that are read again at a time, before others have their turn.
-const REPLAY_BATCHES_MAX: usize = 256;
+const REPLAY_BATCHES_MAX: usize = 32;
+/// Batches of one subject in a row after which the rest is read again later: a host that floods its
+/// rooms does not delay the others.
+const IN_A_ROW_MAX: usize = 32;
 /// Maximum wait for a message that the carrier should have.
 const NEXT_WITHIN: Duration = Duration::from_secs(5);
 /// Messages without a cursor that are passed over in a search.
@@ -100,6 +103,8 @@ pub(super) struct Importer {
     /// Session in which that was asked.
     known_in: Option<SessionKey>,
     behind: BTreeMap<Source, Behind>,
+    /// The source of the last batches, and their number.
+    in_a_row: (Option<Source>, usize),
     tick_at: Instant,
 }
 
@@ -127,6 +132,7 @@ impl Importer {
             known: HashMap::new(),
             known_in: None,
             behind: BTreeMap::new(),
+            in_a_row: (None, 0),
             tick_at: Instant::now(),
         }
     }
@@ -135,25 +141,17 @@ impl Importer {
     pub(super) fn run(mut self) {
         while !self.stop.is_set() {
             let incoming = &mut self.incoming;
+            let wait = self.tick_at.saturating_duration_since(Instant::now());
             let next =
-                self.runtime.block_on(async { tokio::time::timeout(TICK, incoming.recv()).await });
+                self.runtime.block_on(async { tokio::time::timeout(wait, incoming.recv()).await });
             match next {
-                Ok(Some(Incoming::Stored(stored))) => self.take(&stored),
-                Ok(Some(Incoming::Presence { subject, payload })) => {
-                    match self.board.take(&subject, &payload, &self.reporter) {
-                        Heard::Nothing => {}
-                        Heard::Answer => self.say_here(),
-                        Heard::End(why) => self.stop.fail(why),
+                Ok(Some(first)) => {
+                    self.take_incoming(first);
+                    // What is there comes before what is read again.
+                    for _ in 1..LINK_INCOMING_MAX {
+                        let Ok(next) = self.incoming.try_recv() else { break };
+                        self.take_incoming(next);
                     }
-                }
-                Ok(Some(Incoming::Hearing)) => {
-                    if self.board.begin_claim() {
-                        self.tell(PresenceNews::Hello);
-                    }
-                }
-                Ok(Some(Incoming::Reset)) => {
-                    self.receipts.reset();
-                    self.stop.carrier_changed();
                 }
                 Ok(None) => break,
                 Err(_) => {}
@@ -165,6 +163,28 @@ impl Importer {
             }
         }
         self.local.quit();
+    }
+
+    fn take_incoming(&mut self, incoming: Incoming) {
+        match incoming {
+            Incoming::Stored(stored) => self.take(&stored),
+            Incoming::Presence { subject, payload } => {
+                match self.board.take(&subject, &payload, &self.reporter) {
+                    Heard::Nothing => {}
+                    Heard::Answer => self.say_here(),
+                    Heard::End(why) => self.stop.fail(why),
+                }
+            }
+            Incoming::Hearing => {
+                if self.board.begin_claim() {
+                    self.tell(PresenceNews::Hello);
+                }
+            }
+            Incoming::Reset => {
+                self.receipts.reset();
+                self.stop.carrier_changed();
+            }
+        }
     }
 
     /// Says to a link of the same name that this one is there.
@@ -207,6 +227,7 @@ impl Importer {
                 let source = (host, key);
                 if self.streams.contains_key(&source.1) && !self.behind.contains_key(&source) {
                     self.take_batch(&source, stored, false);
+                    self.count_in_a_row(source);
                 }
             }
             Some(Subject::Receipt { origin, number, host }) if origin == self.host => {
@@ -219,6 +240,20 @@ impl Importer {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Counts the batches of one source; after many of them the others come first.
+    fn count_in_a_row(&mut self, source: Source) {
+        match &mut self.in_a_row {
+            (Some(of), count) if *of == source => *count += 1,
+            row => *row = (Some(source.clone()), 1),
+        }
+        if self.in_a_row.1 >= IN_A_ROW_MAX {
+            self.in_a_row = (None, 0);
+            if !self.behind.contains_key(&source) {
+                self.set_behind(&source, Duration::ZERO);
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use super::{
     batch::{self, Presence, PresenceMember, PresenceNews},
     carrier::Carrier,
     report::Reporter,
+    stop::Stop,
     subject,
 };
 use crate::{
@@ -23,6 +24,8 @@ use crate::{
 
 /// Interval between looks at the presence table of this host.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Interval between looks whether the name of this link is its own.
+const CLAIM_LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Interval at which everything is said, changed or not.
 const SAY_EVERY: Duration = Duration::from_secs(5);
 /// Members in one message.
@@ -34,7 +37,7 @@ pub(super) async fn say(
     places: Places,
     (host, link): (HostName, u64),
     streams: Vec<LinkedStream>,
-    reporter: Arc<Reporter>,
+    (reporter, stop): (Arc<Reporter>, Stop),
 ) {
     let announces = streams.contains(&LinkedStream::Announcements);
     let rooms: Vec<_> = streams
@@ -46,6 +49,9 @@ pub(super) async fn say(
         .collect();
     let subject = subject::of_presence(&host);
     let (mut said, mut said_at): (Option<Vec<PresenceMember>>, _) = (None, Instant::now());
+    while !stop.is_claimed() {
+        tokio::time::sleep(CLAIM_LOOK_EVERY).await;
+    }
     loop {
         let snapshot = Snapshot::read(&places);
         // A table that can't be read says nothing; others take it for silence.

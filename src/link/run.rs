@@ -246,7 +246,13 @@ impl SessionOf<'_> {
         let importer = Importer::new(name.clone(), streams, way, self.local(), shared);
         let filter = Filter::Subjects(filter);
         let places = self.places.clone();
-        let presence = presence::say(carrier.clone(), places, name, streams.clone(), reporter());
+        let presence = presence::say(
+            carrier.clone(),
+            places,
+            name,
+            streams.clone(),
+            (reporter(), stop.clone()),
+        );
         let tasks = vec![
             self.runtime.spawn(consumer::hear(carrier.clone(), to_importer.clone(), reporter())),
             self.runtime.spawn(consumer::read(carrier.clone(), filter, to_importer, reporter())),

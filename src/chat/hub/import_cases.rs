@@ -7,19 +7,23 @@ use super::{
 use crate::{
     chat::{
         frames::Hello,
+        hub::{Hub, HubConfig},
         linked::{
-            Import, ImportedMessage, LinkPosition, LinkRequest, LinkedStream, RemoteMember, Roster,
-            uid_of_host,
+            Import, ImportedMessage, ImportedNotice, LinkPosition, LinkRequest, LinkedStream,
+            RemoteMember, Roster, uid_of_host,
         },
-        member::{EndCause, Kind, Peer, SessionId, State},
+        member::{EndCause, Kind, Level, Peer, SessionId, State},
+        message::BootId,
         names::{HostName, UserName},
         refusal::{Refusal, RefusalCode},
         reply::Reply,
-        request::{Announce, Request},
-        rules::{Rights, Role},
+        request::{Announce, Begin, Follow, Request},
+        rules::{Rights, Role, RoomRules},
+        store::{Record, Restored, RestoredExport, RestoredRoom, Span},
+        stream_id::RoomId,
         text::Text,
     },
-    limits::LINKED_ROWS_PER_HOST_MAX,
+    limits::{FRAME_HEADER_BYTES, LINKED_ROWS_PER_HOST_MAX},
 };
 
 fn host(name: &str) -> HostName {
@@ -219,10 +223,10 @@ fn own_messages_under_an_earlier_name_are_not_imported() {
 #[test]
 fn announcement_of_a_host_reaches_members() {
     let mut scene = linked();
-    let announce = crate::chat::request::Follow::Announcements;
-    scene.request(MIA, super::scene::join(announce, crate::chat::request::Begin::Now)).unwrap();
-    let notice = crate::chat::linked::ImportedNotice {
-        level: crate::chat::member::Level::Warning,
+    let announce = Follow::Announcements;
+    scene.request(MIA, super::scene::join(announce, Begin::Now)).unwrap();
+    let notice = ImportedNotice {
+        level: Level::Warning,
         room: None,
         expires_us: None,
         retain: false,
@@ -243,7 +247,7 @@ fn announcement_of_a_host_reaches_members() {
     let made: Vec<_> = notices.iter().map(|notice| notice.from.name()).collect();
     assert_eq!(made, ["bob@db1"]);
     // And its own announcements stay what they were.
-    let own = Announce::new(crate::chat::member::Level::Info, Text::new("own").unwrap());
+    let own = Announce::new(Level::Info, Text::new("own").unwrap());
     scene.request(MIA, Request::Announce(own)).unwrap();
 }
 
@@ -294,4 +298,131 @@ fn sessions_of_a_host_go_with_their_link() {
     scene.hub.close(scene.now, session(SAM), EndCause::Killed);
     let gone = scene.hub.actions().filter(|action| matches!(action, Action::RowGone(_))).count();
     assert_eq!(gone, LINKED_ROWS_PER_HOST_MAX + 1);
+}
+
+#[test]
+fn position_is_recorded_where_no_message_says_it() {
+    let mut scene = linked();
+    let ban = |on| Request::Role {
+        room: den(),
+        user: UserName::new("bob@db1").unwrap(),
+        role: Role::Banned,
+        on,
+    };
+    let recorded = |scene: &Scene| {
+        let positions = scene.saved.iter().filter_map(|record| match record {
+            Record::Import { at, .. } => Some(at.seq),
+            _ => None,
+        });
+        positions.collect::<Vec<_>>()
+    };
+    // What follows the last message was not exported.
+    let more = Import { upto: 9, ..import_of(7, 0, &[1, 2]) };
+    assert_eq!(import(&mut scene, more), Ok((7, 9, 0)));
+    assert_eq!(recorded(&scene), [9]);
+    import(&mut scene, import_of(7, 9, &[10])).unwrap();
+    assert_eq!(recorded(&scene), [9], "the message says it");
+    scene.request(ANN, ban(true)).unwrap();
+    assert_eq!(import(&mut scene, import_of(7, 10, &[11])), Ok((7, 11, 1)));
+    assert_eq!(recorded(&scene), [9, 11]);
+    // While the messages before it are on their way it waits for them.
+    scene.request(ANN, ban(false)).unwrap();
+    scene.store = Store::Waits;
+    scene.ask(SAM, Request::Link(LinkRequest::Import(import_of(7, 11, &[12]))));
+    scene.settle();
+    let empty = Import { upto: 15, ..import_of(7, 12, &[]) };
+    scene.ask(SAM, Request::Link(LinkRequest::Import(empty)));
+    scene.settle();
+    assert_eq!(recorded(&scene), [9, 11]);
+    scene.answer_store(Store::Commits);
+    assert_eq!(recorded(&scene), [9, 11, 15]);
+}
+
+#[test]
+fn deleted_room_is_not_created_by_a_link() {
+    let mut scene = linked();
+    let export = || LinkRequest::Export { stream: LinkedStream::Room(den()), renew: None };
+    link(&mut scene, export()).unwrap();
+    import(&mut scene, import_of(7, 0, &[1])).unwrap();
+    scene.request(ANN, Request::DeleteRoom { room: den() }).unwrap();
+    let refused = import(&mut scene, import_of(7, 1, &[2])).unwrap_err();
+    assert_eq!(refused.code, RefusalCode::Absent);
+    assert_eq!(link(&mut scene, export()).unwrap_err().code, RefusalCode::Absent);
+    scene.request(ANN, join_room("den")).unwrap();
+    assert_eq!(import(&mut scene, import_of(7, 1, &[2])), Ok((7, 2, 0)));
+}
+
+#[test]
+fn announcement_of_a_host_obeys_the_rules_here() {
+    let mut scene = linked();
+    let export = |stream| LinkRequest::Export { stream, renew: None };
+    link(&mut scene, export(LinkedStream::Room(den()))).unwrap();
+    let notice = |to: Option<&str>, expires_us| ImportedNotice {
+        level: Level::Critical,
+        room: to.map(room),
+        expires_us,
+        retain: false,
+        ack: false,
+    };
+    let mut seq = 0;
+    let mut refused = |scene: &mut Scene, notice: ImportedNotice| {
+        seq += 1;
+        let wall_us = scene.now.wall_us - 5_000_000;
+        let announcement = Import {
+            stream: LinkedStream::Announcements,
+            messages: vec![ImportedMessage { notice: Some(notice), wall_us, ..message(seq) }],
+            ..import_of(7, seq - 1, &[seq])
+        };
+        import(scene, announcement).unwrap().2
+    };
+    assert_eq!(refused(&mut scene, notice(None, None)), 0);
+    assert_eq!(refused(&mut scene, notice(Some("den"), None)), 0);
+    assert_eq!(refused(&mut scene, notice(Some("nosuch"), None)), 1, "a room that is not linked");
+    assert_eq!(refused(&mut scene, notice(None, Some(5_000_000))), 1, "it has expired");
+    assert_eq!(refused(&mut scene, notice(None, Some(6_000_000))), 0);
+    let quiet = Rights { link: true, announce: [true, true, true, false], ..Rights::EVERYBODY };
+    scene.hub.set_rights(SAM, quiet);
+    assert_eq!(refused(&mut scene, notice(None, None)), 1, "a level that the link may not use");
+    let notice = ImportedNotice { level: Level::Info, ..notice(Some("den"), None) };
+    assert_eq!(refused(&mut scene, notice.clone()), 0);
+    let ban = Request::Role {
+        room: den(),
+        user: UserName::new("bob@db1").unwrap(),
+        role: Role::Banned,
+        on: true,
+    };
+    scene.request(ANN, ban).unwrap();
+    assert_eq!(refused(&mut scene, notice), 1, "a user who is banned from the room");
+}
+
+#[test]
+fn older_history_begins_a_generation_after_its_newest_message() {
+    let den_room = RestoredRoom {
+        id: RoomId(1),
+        name: den(),
+        creator_uid: ANN,
+        history: true,
+        topic: String::new(),
+        rules: RoomRules::new(false, false),
+        span: Span { head: 60, first: 1, newest_us: Some(1) },
+    };
+    for (epoch, expected) in [(5, (7, 10)), (6, (1_000, 60))] {
+        let export = RestoredExport {
+            host: host("web1"),
+            stream: "den".into(),
+            after: LinkPosition { generation: 7, seq: 10 },
+            epoch: 5,
+        };
+        let restored = Restored {
+            rooms: vec![den_room.clone()],
+            exports: vec![export],
+            epoch,
+            loaded_us: 1_000,
+            ..Restored::default()
+        };
+        let rules = HubConfig::new(BootId(1), 0, |_| [0; FRAME_HEADER_BYTES]);
+        let hub = Hub::restored(rules, restored);
+        let after = hub.links.export(&host("web1"), "den").unwrap();
+        assert_eq!((after.generation, after.seq), expected);
+    }
 }

@@ -193,7 +193,7 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
     (
         "link",
         &[
-            "moot link tls://hub:4222 --rooms dev,ops --check  # what is missing, in plain words",
+            "moot link tls://hub:4222 --rooms dev,ops --check   # what is wrong",
             "moot link tls://hub:4222 --rooms dev,ops --announcements",
         ],
     ),

@@ -6,6 +6,7 @@ use moot::{
     chat::{
         event::Event,
         frames::{Destination, Frame, Line, Submit},
+        linked::{LinkRequest, LinkedStream},
         member::{Level, SessionId},
         message::{AnnouncementId, BootId},
         names::{Label, RoomName, Target, UserName},
