@@ -23,7 +23,7 @@ pub const LINK_HOSTS_MAX: usize = 256;
 pub const LINK_PAYLOAD_BYTES_MAX: usize = 512 * 1024;
 /// Bytes of messages in a batch, with what JSON adds to them; one long message may be more.
 pub const LINK_BATCH_BYTES_MAX: usize = 192 * 1024;
-/// The same where the carrier takes no more.
+/// The same at a carrier that refuses larger ones.
 pub const LINK_BATCH_BYTES_MIN: usize = 4 * 1024;
 /// Messages in a batch.
 pub const LINK_BATCH_MESSAGES_MAX: usize = 1024;

@@ -479,7 +479,7 @@ async def lies(admin, web1, db1):
     gone = await pull(db1, secret, 1, 0.3)
     check("a host deletes a consumer whose name it knows", not gone, str(gone))
 
-    # Whoever does not know the name of a consumer can't do anything with it; who does could read from it.
+    # A host that does not know the name of a consumer can't use it; one that does could read from it.
     other = random_name("web1")
     stolen = await create_consumer(web1, other, "", body_name=secret)
     unharmed = "error" in stolen or stolen.get("name") == other

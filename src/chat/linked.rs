@@ -1,4 +1,4 @@
-//! Linked hosts: what a link tells the server of its host, and asks it.
+//! Linked hosts: requests of a link to the server of its host.
 //!
 //! A link is an ordinary client of its host's server. It exports what is said here, and imports
 //! what users of other hosts said. All that it does is safe to repeat: the server knows the newest
@@ -20,7 +20,7 @@ const HOST_UID_MIN: u32 = 0xfff0_0000;
 /// Returns the user id to which the messages of a linked host are charged. Two hosts may share one.
 #[must_use]
 pub fn uid_of_host(host: &HostName) -> u32 {
-    // FNV-1a. The last number is no user id.
+    // FNV-1a. The last number is not a user id.
     let hash = host
         .as_str()
         .bytes()
@@ -41,7 +41,7 @@ pub enum LinkedStream {
     Announcements,
 }
 
-/// Key of a stream that linked hosts exchange: that of a room's name, or `!`, which is no name.
+/// Key of a stream that linked hosts exchange: that of a room's name, or `!`, which is not a name.
 pub type LinkedKey = Box<str>;
 
 impl LinkedStream {
@@ -82,10 +82,10 @@ pub struct LinkPosition {
 pub enum LinkRequest {
     /// This session links its host, under this name, with others.
     Begin { host: HostName },
-    /// Position after which a stream is exported; it begins now if it was not exported before.
+    /// Position after which a stream is exported; the export begins now if there was none.
     Export {
         stream: LinkedStream,
-        /// Begins again after this position: the numbers have other messages by now.
+        /// Position after which the export restarts: the numbers have other messages now.
         renew: Option<LinkPosition>,
     },
     /// Newest imported messages of all streams, some at a time.
@@ -131,8 +131,8 @@ pub struct Import {
     pub prev: LinkPosition,
     /// Number up to which nothing else was exported.
     pub upto: u64,
-    /// Position after which the link knows of nothing before these messages: what is missing between
-    /// can't be had. None: it has not looked.
+    /// Position after which the link found nothing before these messages: the messages between them
+    /// are lost. None: it has not looked.
     pub gap_after: Option<LinkPosition>,
     /// In the order of their numbers.
     #[serde(deserialize_with = "list")]

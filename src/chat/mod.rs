@@ -26,6 +26,8 @@ pub mod names;
 #[cfg(feature = "cli")]
 pub mod permutation;
 pub mod presence_row;
+#[cfg(feature = "cli")]
+mod record_order;
 pub mod recv_buffer;
 pub mod refusal;
 pub mod reply;

@@ -18,7 +18,10 @@ use crate::{
         member::Kind,
         names::{HostName, Label},
     },
-    link::{self, Credentials, Limits, LinkError, LinkOptions, LinkReport, Settings, Verdict},
+    link::{
+        self, CarrierSettings, Credentials, LinkFailure, LinkOptions, LinkReport, StreamLimits,
+        Verdict,
+    },
     os,
     wire::hello::Hello,
 };
@@ -84,7 +87,7 @@ pub(super) fn run(context: &mut Context, args: &LinkArgs) -> Result<Exit, Failur
     }
     match done {
         Ok(()) => Ok(Exit::Interrupted),
-        Err(LinkError::Ended(why)) => Err(Failure::new(Exit::Usage, why)),
+        Err(LinkFailure::Ended(why)) => Err(Failure::new(Exit::Usage, why)),
         Err(e) => Err(Failure::new(Exit::Failed, e.to_string())),
     }
 }
@@ -134,11 +137,11 @@ fn options(args: &LinkArgs) -> Result<LinkOptions, Failure> {
         Some(host) => host.clone(),
         None => own_host()?,
     };
-    let mut carrier = Settings::new(&args.url, host.as_str());
+    let mut carrier = CarrierSettings::new(&args.url, host.as_str());
     carrier.credentials = credentials(args)?;
     carrier.ca_file.clone_from(&args.tls_ca);
     carrier.stream.clone_from(&args.stream);
-    let mut limits = Limits::default();
+    let mut limits = StreamLimits::default();
     if let Some(max_age) = args.max_age {
         limits.max_age = max_age.into();
     }

@@ -77,7 +77,7 @@ pub struct Policy {
     pub create_rooms: Vec<String>,
     /// Users who may listen to rooms and read them.
     pub join: Vec<String>,
-    /// Users who may link the server with other hosts; empty: none beside the server's own and root.
+    /// Users who may link the server with other hosts; empty: only the server's user and root.
     pub link: Vec<String>,
 }
 

@@ -13,7 +13,8 @@ use crate::{
         announcement::Receipt,
         linked::LinkPosition,
         message::AnnouncementId,
-        names::{Label, RoomName},
+        names::{Label, RoomName, UserName},
+        rules::Role,
         store::{Audit, Record, StreamKey},
     },
     limits::{AUDIT_KEPT_MAX, AUDIT_PER_USER_MAX},
@@ -56,21 +57,9 @@ impl Page<'_> {
             }
             Record::RoomGone { name, head } => self.record_deleted_room(name, *head),
             Record::RoomForgotten { name, floor } => self.record_forgotten_room(name, *floor),
-            Record::Role { room, uid, role, on } => {
-                let id = self.stream(&StreamKey::Room(room.clone()))?;
-                let sql = match on {
-                    true => "INSERT OR IGNORE INTO roles VALUES (?, ?, ?)",
-                    false => "DELETE FROM roles WHERE stream = ? AND uid = ? AND role = ?",
-                };
-                self.execute(sql, params![id, uid, role.number()])
-            }
+            Record::Role { room, uid, role, on } => self.record_role(room, *uid, *role, *on),
             Record::RemoteRole { room, user, role, on } => {
-                let id = self.stream(&StreamKey::Room(room.clone()))?;
-                let sql = match on {
-                    true => "INSERT OR IGNORE INTO remote_roles VALUES (?, ?, ?)",
-                    false => "DELETE FROM remote_roles WHERE stream = ? AND user = ? AND role = ?",
-                };
-                self.execute(sql, params![id, user.as_str(), role.number()])
+                self.record_remote_role(room, user, *role, *on)
             }
             Record::Notice(state) => {
                 self.remove_notice(state.id())?;
@@ -115,6 +104,36 @@ impl Page<'_> {
 
     fn execute(&self, sql: &str, values: impl Params) -> rusqlite::Result<()> {
         self.transaction.prepare_cached(sql)?.execute(values).map(drop)
+    }
+
+    fn record_role(
+        &mut self,
+        room: &RoomName,
+        uid: u32,
+        role: Role,
+        on: bool,
+    ) -> rusqlite::Result<()> {
+        let id = self.stream(&StreamKey::Room(room.clone()))?;
+        let sql = match on {
+            true => "INSERT OR IGNORE INTO roles VALUES (?, ?, ?)",
+            false => "DELETE FROM roles WHERE stream = ? AND uid = ? AND role = ?",
+        };
+        self.execute(sql, params![id, uid, role.number()])
+    }
+
+    fn record_remote_role(
+        &mut self,
+        room: &RoomName,
+        user: &UserName,
+        role: Role,
+        on: bool,
+    ) -> rusqlite::Result<()> {
+        let id = self.stream(&StreamKey::Room(room.clone()))?;
+        let sql = match on {
+            true => "INSERT OR IGNORE INTO remote_roles VALUES (?, ?, ?)",
+            false => "DELETE FROM remote_roles WHERE stream = ? AND user = ? AND role = ?",
+        };
+        self.execute(sql, params![id, user.as_str(), role.number()])
     }
 
     fn record_deleted_room(&mut self, name: &RoomName, head: u64) -> rusqlite::Result<()> {

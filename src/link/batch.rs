@@ -16,13 +16,13 @@ use crate::{
 /// Version of the payloads.
 const VERSION: u32 = 1;
 
-/// Why a payload can't be used.
+/// Reason why a payload can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum PayloadError {
-    /// Of a later version of moot.
+    /// A later version of moot wrote it.
     #[error("a payload of version {0}, and this moot reads version {VERSION}; update moot here")]
     Version(u64),
-    /// Not written by a link.
+    /// No link wrote it.
     #[error("a payload that no link writes: {0}")]
     Malformed(String),
 }
@@ -30,7 +30,7 @@ pub(super) enum PayloadError {
 /// Consecutive exported messages of one stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Batch {
+pub(super) struct ExportBatch {
     /// Version of its form.
     pub(super) v: u32,
     /// Random number of the link that published it.
@@ -38,9 +38,9 @@ pub(super) struct Batch {
     /// Name of the room as its host created it; none for announcements.
     pub(super) room: Option<RoomName>,
     pub(super) generation: u64,
-    /// Number up to which the batch before went.
+    /// Number of the last message of the batch before.
     pub(super) prev: u64,
-    /// Number up to which this one goes.
+    /// Number of the last message of this batch, or of one after it that is not exported.
     pub(super) last: u64,
     pub(super) messages: Vec<BatchMessage>,
 }
@@ -93,7 +93,7 @@ impl From<BatchNotice> for ImportedNotice {
     }
 }
 
-impl Batch {
+impl ExportBatch {
     /// Creates a batch without messages after a position.
     pub(super) fn new(link: u64, room: Option<RoomName>, after: LinkPosition) -> Self {
         let LinkPosition { generation, seq } = after;
@@ -120,7 +120,7 @@ impl Batch {
         }
     }
 
-    /// Writes it.
+    /// Returns the batch as a payload.
     pub(super) fn payload(&self) -> Vec<u8> {
         write(self)
     }
@@ -158,7 +158,7 @@ impl BatchMessage {
         Self::bytes_of(self.text.as_str())
     }
 
-    /// The same of a text.
+    /// Returns the bytes that a message with this text takes in a payload, at most.
     pub(super) fn bytes_of(text: &str) -> usize {
         // Control characters are escaped.
         let escaped = |c: u8| if c < b' ' { 6 } else { 1 + usize::from(matches!(c, b'"' | b'\\')) };
@@ -183,7 +183,7 @@ impl HostReceipt {
     }
 }
 
-/// Sessions of a host, or a part of them.
+/// Message of a link about the sessions of its host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Presence {
@@ -193,15 +193,15 @@ pub(super) struct Presence {
     pub(super) news: PresenceNews,
 }
 
-/// What a link says of its host.
+/// Statement of a link about its host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum PresenceNews {
-    /// A link begins: another one of the same host answers.
+    /// Beginning of a link: another one of the same host answers.
     Hello,
     /// Part of the sessions; `last` if it completes them. `announces`: announcements are carried.
     Roster { members: Vec<PresenceMember>, last: bool, announces: bool },
-    /// The link ends.
+    /// End of the link.
     Bye,
 }
 
@@ -226,7 +226,7 @@ impl Presence {
     }
 }
 
-/// Writes a payload.
+/// Returns a value as a payload.
 pub(super) fn write(payload: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(payload).expect("plain values are JSON")
 }
@@ -265,16 +265,16 @@ mod tests {
         }
     }
 
-    fn batch(prev: u64, seqs: &[u64], last: u64) -> Batch {
+    fn batch(prev: u64, seqs: &[u64], last: u64) -> ExportBatch {
         let after = LinkPosition { generation: 9, seq: prev };
         let messages = seqs.iter().map(|seq| message(*seq, "안녕")).collect();
-        Batch { last, messages, ..Batch::new(3, RoomName::new("Dev").ok(), after) }
+        ExportBatch { last, messages, ..ExportBatch::new(3, RoomName::new("Dev").ok(), after) }
     }
 
     #[test]
     fn batch_is_read_as_it_was_written() {
         let batch = batch(4, &[5, 7], 9);
-        assert_eq!(Batch::read(&batch.payload()), Ok(batch.clone()));
+        assert_eq!(ExportBatch::read(&batch.payload()), Ok(batch.clone()));
         assert_eq!(
             String::from_utf8(batch.payload()).unwrap(),
             r#"{"v":1,"link":3,"room":"Dev","generation":9,"prev":4,"last":9,"messages":[{"seq":5,"user":"ann","kind":"person","time_us":-1,"reply_to":{"host":"db1","seq":3},"text":"안녕"},{"seq":7,"user":"ann","kind":"person","time_us":-1,"reply_to":{"host":"db1","seq":3},"text":"안녕"}]}"#
@@ -286,7 +286,7 @@ mod tests {
         for (prev, seqs, last) in
             [(4, &[4][..], 5), (4, &[6, 5], 7), (4, &[5, 5], 6), (4, &[5], 4), (4, &[], 3)]
         {
-            Batch::read(&batch(prev, seqs, last).payload()).unwrap_err();
+            ExportBatch::read(&batch(prev, seqs, last).payload()).unwrap_err();
         }
         let good = String::from_utf8(batch(4, &[5], 5).payload()).unwrap();
         for (from, to) in [
@@ -299,18 +299,18 @@ mod tests {
         ] {
             let bad = good.replacen(from, to, 1);
             assert_ne!(bad, good);
-            let read = Batch::read(bad.as_bytes());
+            let read = ExportBatch::read(bad.as_bytes());
             // A user of another host is a name, but none that this host may speak for.
             assert!(read.is_err() || from.contains("user"), "{bad}");
         }
         for bad in ["", "{}", "[]", "null", r#"{"stream":"MOOT","seq":4}"#] {
-            Batch::read(bad.as_bytes()).unwrap_err();
+            ExportBatch::read(bad.as_bytes()).unwrap_err();
         }
         let later = good.replace(r#""v":1"#, r#""v":2"#);
-        assert_eq!(Batch::read(later.as_bytes()), Err(PayloadError::Version(2)));
+        assert_eq!(ExportBatch::read(later.as_bytes()), Err(PayloadError::Version(2)));
         let earlier = good.replace(r#""v":1"#, r#""v":0"#);
-        assert!(matches!(Batch::read(earlier.as_bytes()), Err(PayloadError::Malformed(_))));
-        Batch::read(&vec![b' '; LINK_PAYLOAD_BYTES_MAX + 1]).unwrap_err();
+        assert!(matches!(ExportBatch::read(earlier.as_bytes()), Err(PayloadError::Malformed(_))));
+        ExportBatch::read(&vec![b' '; LINK_PAYLOAD_BYTES_MAX + 1]).unwrap_err();
     }
 
     #[test]

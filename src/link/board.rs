@@ -1,4 +1,4 @@
-//! Presence of other hosts: their rosters as they come, and what becomes of them in silence.
+//! Presence of other hosts: their rosters, and their reachability after a silence.
 
 use std::{
     collections::BTreeMap,
@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     batch::{self, Presence, PresenceMember, PresenceNews},
-    local::{Local, LocalError, SessionKey},
+    local::{LocalError, LocalSession, SessionKey},
     report::Reporter,
     subject::{self, Subject},
 };
@@ -24,43 +24,43 @@ use crate::{
 
 /// Silence after which a host is unreachable.
 const SILENCE: Duration = Duration::from_secs(15);
-/// Time in which a link that begins hears whether another one has its name.
+/// Time in which a link that begins hears from another one of its name.
 const CLAIM: Duration = Duration::from_secs(2);
 /// Members in one request: they fit into a frame, however long their names are.
 const MEMBERS_PER_REQUEST: usize = 8;
-/// Interval at which what changed is shown.
+/// Interval at which changes are shown.
 const SHOW_EVERY: Duration = Duration::from_millis(250);
 
 /// Roster of one host.
 #[derive(Debug)]
 struct HostRoster {
     members: Vec<PresenceMember>,
-    /// Parts of the next one.
+    /// Parts of the next roster.
     next: Vec<PresenceMember>,
     announces: bool,
     heard_at: Instant,
     reachable: bool,
-    /// The server of this host shows it as it is.
+    /// True if the server of this host shows the present state.
     is_shown: bool,
 }
 
-/// What a message about presence asks for.
+/// Action that a message about presence asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(super) enum PresenceAction {
     Nothing,
-    /// Another link of this name begins: it is told that this one is there.
+    /// Answer to another link of this name that begins.
     Answer,
-    /// Another link has this name, and this one has to end.
+    /// End of this link, because another one has its name; the text says so.
     End(String),
 }
 
-/// See the head of this file.
+/// Rosters of all other hosts. See the head of this file.
 #[derive(Debug)]
-pub(super) struct Board {
+pub(super) struct HostBoard {
     host: HostName,
-    /// Number of the own link.
+    /// Number of this link.
     link: u64,
-    /// Time until which another link of this name is in the way; none before that can be heard.
+    /// Time until which another link of this name may claim it; none before others can be heard.
     claim_until: Option<Instant>,
     hosts: BTreeMap<HostName, HostRoster>,
     /// Session of the server that the rosters were shown to.
@@ -68,13 +68,13 @@ pub(super) struct Board {
     show_at: Instant,
 }
 
-impl Board {
+impl HostBoard {
     pub(super) fn new(host: HostName, link: u64) -> Self {
         let (hosts, show_at) = (BTreeMap::new(), Instant::now());
         Self { host, link, claim_until: None, hosts, shown_to: None, show_at }
     }
 
-    /// From now on other links can be heard. Returns true the first time.
+    /// Begins the claim of the name: other links can be heard now. Returns true the first time.
     pub(super) fn begin_claim(&mut self) -> bool {
         let is_first = self.claim_until.is_none();
         self.claim_until.get_or_insert(Instant::now() + CLAIM);
@@ -86,24 +86,29 @@ impl Board {
         self.claim_until.is_some_and(|until| until <= Instant::now())
     }
 
-    /// Takes a message.
-    pub(super) fn take(&mut self, subject: &str, payload: &[u8], reporter: &Reporter) -> Heard {
+    /// Handles a message about presence.
+    pub(super) fn take(
+        &mut self,
+        subject: &str,
+        payload: &[u8],
+        reporter: &Reporter,
+    ) -> PresenceAction {
         let Some(Subject::Presence { host }) = subject::read(subject) else {
-            return Heard::Nothing;
+            return PresenceAction::Nothing;
         };
         let Ok(presence) = batch::read::<Presence>(payload) else {
             // An empty one tries whether presence arrives.
             if !payload.is_empty() {
                 reporter.count_of(&host, |counts| counts.refused += 1);
             }
-            return Heard::Nothing;
+            return PresenceAction::Nothing;
         };
         if host == self.host {
             return self.take_own(&presence);
         }
         if self.hosts.len() >= LINK_HOSTS_MAX && !self.hosts.contains_key(&host) {
             reporter.warn("presence of other hosts", "there are too many hosts");
-            return Heard::Nothing;
+            return PresenceAction::Nothing;
         }
         let now = Instant::now();
         let roster = self.hosts.entry(host.clone()).or_insert_with(|| HostRoster {
@@ -136,34 +141,34 @@ impl Board {
         }
         let reachable = roster.reachable;
         reporter.count_of(&host, |counts| counts.reachable = reachable);
-        Heard::Nothing
+        PresenceAction::Nothing
     }
 
-    /// Another link may have this name: the one that was there first stays, and of two that begin
-    /// at once the one with the smaller number.
-    fn take_own(&self, presence: &Presence) -> Heard {
+    /// Handles a message of another link of this name: the earlier link stays, and of two that
+    /// begin at once the one with the smaller number.
+    fn take_own(&self, presence: &Presence) -> PresenceAction {
         if presence.link == self.link {
-            return Heard::Nothing;
+            return PresenceAction::Nothing;
         }
         let is_first = match (&presence.news, self.has_claimed()) {
-            (PresenceNews::Hello, true) => return Heard::Answer,
+            (PresenceNews::Hello, true) => return PresenceAction::Answer,
             (PresenceNews::Hello, false) => presence.link < self.link,
             (PresenceNews::Roster { .. }, claimed) => !claimed,
             (PresenceNews::Bye, _) => false,
         };
         match is_first {
-            true => Heard::End(format!(
+            true => PresenceAction::End(format!(
                 "another link publishes as {}; each host needs a name of its own (--host)",
                 self.host
             )),
-            false => Heard::Nothing,
+            false => PresenceAction::Nothing,
         }
     }
 
-    /// Shows the server of this host what changed.
+    /// Sends the changed rosters to the server of this host.
     pub(super) fn show(
         &mut self,
-        local: &mut Local,
+        local: &mut LocalSession,
         reporter: &Reporter,
     ) -> Result<(), LocalError> {
         let now = Instant::now();
@@ -203,7 +208,7 @@ impl Board {
     }
 }
 
-/// A member with no more of others' texts than is shown.
+/// Cuts the texts and rooms of a member to the shown size.
 fn bounded(mut member: PresenceMember) -> PresenceMember {
     member.status.truncate(member.status.floor_char_boundary(STATUS_BYTES_MAX));
     member.rooms.truncate(LINKED_ROOMS_PER_ROW_MAX);
@@ -227,7 +232,7 @@ mod tests {
         wire::control::put_request,
     };
 
-    fn heard(board: &mut Board, host: &str, link: u64, news: PresenceNews) -> Heard {
+    fn heard(board: &mut HostBoard, host: &str, link: u64, news: PresenceNews) -> PresenceAction {
         let (to, _reports) = crossbeam_channel::bounded(9);
         let payload = batch::write(&Presence::new(link, news));
         board.take(&format!("moot.1.p.{host}"), &payload, &Reporter::new(to))
@@ -251,28 +256,32 @@ mod tests {
 
     #[test]
     fn second_link_of_a_name_ends_and_the_first_stays() {
-        let mut new = Board::new(HostName::new("web1").unwrap(), 5);
+        let mut new = HostBoard::new(HostName::new("web1").unwrap(), 5);
         assert!(new.begin_claim() && !new.begin_claim() && !new.has_claimed());
-        assert_eq!(heard(&mut new, "web1", 5, roster(Vec::new(), true)), Heard::Nothing, "its own");
-        assert_eq!(heard(&mut new, "db1", 9, roster(Vec::new(), true)), Heard::Nothing);
-        let is_end = |heard| matches!(heard, Heard::End(_));
+        assert_eq!(
+            heard(&mut new, "web1", 5, roster(Vec::new(), true)),
+            PresenceAction::Nothing,
+            "its own"
+        );
+        assert_eq!(heard(&mut new, "db1", 9, roster(Vec::new(), true)), PresenceAction::Nothing);
+        let is_end = |heard| matches!(heard, PresenceAction::End(_));
         assert!(is_end(heard(&mut new, "web1", 9, roster(Vec::new(), true))), "it was first");
         assert!(is_end(heard(&mut new, "web1", 4, PresenceNews::Hello)));
         assert_eq!(
             heard(&mut new, "web1", 6, PresenceNews::Hello),
-            Heard::Nothing,
+            PresenceAction::Nothing,
             "that one ends"
         );
-        let mut old = Board { claim_until: Some(Instant::now()), ..new };
-        assert_eq!(heard(&mut old, "web1", 1, PresenceNews::Hello), Heard::Answer);
+        let mut old = HostBoard { claim_until: Some(Instant::now()), ..new };
+        assert_eq!(heard(&mut old, "web1", 1, PresenceNews::Hello), PresenceAction::Answer);
         for news in [roster(Vec::new(), true), PresenceNews::Bye] {
-            assert_eq!(heard(&mut old, "web1", 1, news), Heard::Nothing);
+            assert_eq!(heard(&mut old, "web1", 1, news), PresenceAction::Nothing);
         }
     }
 
     #[test]
     fn roster_in_parts_is_taken_once_it_is_whole() {
-        let mut board = Board::new(HostName::new("web1").unwrap(), 5);
+        let mut board = HostBoard::new(HostName::new("web1").unwrap(), 5);
         heard(&mut board, "db1", 1, roster(vec![member("ann")], false));
         assert!(board.hosts.values().all(|roster| roster.members.is_empty()));
         heard(&mut board, "db1", 1, roster(vec![member("bob")], true));

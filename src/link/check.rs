@@ -1,9 +1,11 @@
-//! `moot link --check`: tries each thing that a link needs, and says what is wrong in plain words.
+//! `moot link --check`: tries each thing that a link needs, and reports faults in plain words.
+
+use tokio::runtime::Builder;
 
 use super::{
-    carrier::{Carrier, CheckSubjects, Finding, Verdict},
-    local::{Local, LocalError},
-    run::{LinkError, LinkOptions},
+    carrier::{Carrier, CheckSubjects, LinkFinding, Verdict},
+    local::{LocalError, LocalSession},
+    run::{LinkFailure, LinkOptions},
     subject,
 };
 use crate::{
@@ -16,17 +18,16 @@ use crate::{
     os::Places,
     wire::hello::Hello,
 };
-use tokio::runtime::Builder;
 
-/// Tries everything; returns what was found, in the order in which a link needs it.
+/// Tries everything; returns the findings in the order in which a link needs them.
 ///
 /// # Errors
-/// Returns an error if the system has no more threads or descriptors.
+/// Returns an error if the system has reached its limit of threads or descriptors.
 pub fn check(
     options: &LinkOptions,
     places: &Places,
     hello: &Hello,
-) -> Result<Vec<Finding>, LinkError> {
+) -> Result<Vec<LinkFinding>, LinkFailure> {
     let mut findings = vec![check_here(options, places, hello)];
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let there = runtime.block_on(async {
@@ -48,8 +49,8 @@ pub fn check(
 }
 
 /// Tries the server of this host.
-fn check_here(options: &LinkOptions, places: &Places, hello: &Hello) -> Finding {
-    let mut local = Local::new(places.clone(), hello.clone(), options.host.clone());
+fn check_here(options: &LinkOptions, places: &Places, hello: &Hello) -> LinkFinding {
+    let mut local = LocalSession::new(places.clone(), hello.clone(), options.host.clone());
     let done = local.ask(&Request::Link(LinkRequest::Imports { skip: 0 }));
     local.quit();
     match done {
@@ -58,7 +59,7 @@ fn check_here(options: &LinkOptions, places: &Places, hello: &Hello) -> Finding 
             finding(Verdict::Good, text)
         }
         Err(LocalError::Refused(refusal)) if refusal.code == RefusalCode::Failed => {
-            // Another link that runs is none of its business.
+            // Another link may run while this one is checked.
             finding(Verdict::Warning, refusal.text)
         }
         Err(LocalError::Refused(refusal)) => finding(Verdict::Problem, refusal.text),
@@ -81,6 +82,6 @@ fn subjects(options: &LinkOptions) -> CheckSubjects {
     }
 }
 
-fn finding(verdict: Verdict, text: String) -> Finding {
-    Finding { verdict, text }
+fn finding(verdict: Verdict, text: String) -> LinkFinding {
+    LinkFinding { verdict, text }
 }

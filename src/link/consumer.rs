@@ -1,4 +1,4 @@
-//! Reading the stream for the importer: what is new, on all subjects of a link, without a hole.
+//! Reader of the carrier for the importer: new messages on all subjects of a link, without a hole.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use super::{
 /// Pause before the stream is read again after an error.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Something for the importer.
+/// Item for the importer.
 #[derive(Debug)]
 pub(super) enum Incoming {
     /// A stored message: the newest on its subject, or a new one.
@@ -25,8 +25,8 @@ pub(super) enum Incoming {
     Reset,
 }
 
-/// Gives the newest message on each subject, and then each new one, until the importer is gone.
-/// The channel is bounded: an importer that is busy is waited for.
+/// Sends the newest message on each subject, and then each new one, until the importer ended. The
+/// channel is bounded: this waits for an importer that is busy.
 pub(super) async fn read(
     carrier: Carrier,
     filter: Filter,
@@ -60,7 +60,7 @@ pub(super) async fn read(
     }
 }
 
-/// Gives what is said about presence.
+/// Sends the messages about presence.
 pub(super) async fn hear(carrier: Carrier, to: Sender<Incoming>, reporter: Arc<Reporter>) {
     loop {
         match carrier.subscribe_plain(super::subject::PRESENCE).await {

@@ -1,6 +1,6 @@
-//! The exporter: publishes what is said here, each message once and in order, whatever breaks.
+//! The exporter: publishes the messages of this host, each once and in order, whatever breaks.
 //!
-//! The newest batch on a subject says how far the export has come; there is no other record of it.
+//! The newest batch on a subject says how far the export has come; no other record exists.
 //! A batch is published only after that one: a repeat, or a second link under the same name, is
 //! refused by the carrier itself.
 
@@ -12,16 +12,16 @@ use std::{
 use tokio::runtime::Handle;
 
 use super::{
-    batch::{Batch, BatchMessage, GlobalId},
+    batch::{BatchMessage, ExportBatch, GlobalId},
     carrier::{
-        Carrier, CarrierError, ConnectionState, ConsumeError, Cursor, Filter, PublishError, Stored,
-        Tail,
+        Carrier, CarrierError, ConnectionState, ConsumeError, ExportCursor, Filter, PublishError,
+        Stored, Tail,
     },
-    local::{Local, LocalError},
+    local::{LocalError, LocalSession},
     plan::{self, Continuation},
     recent::Recents,
-    report::Reporter,
-    stop::Stop,
+    report::{LinkReport, Reporter},
+    signals::LinkSignals,
     subject,
 };
 use crate::{
@@ -38,7 +38,7 @@ use crate::{
 
 /// First and longest pause before something that failed is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// Maximum wait for something that the carrier reads for a moment, and for a whole subject.
+/// Maximum wait for one message of the carrier, and for a whole subject.
 const READ_WITHIN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(120));
 
 /// Export of one stream.
@@ -60,11 +60,11 @@ struct Export {
     pause: Duration,
 }
 
-/// Why an export can't go on.
+/// Reason why an export can't continue.
 enum ExportError {
-    /// It is tried again.
+    /// The export is tried again.
     Again(String),
-    /// The link ends.
+    /// The link has to end.
     Fatal(String),
 }
 
@@ -86,19 +86,21 @@ impl From<CarrierError> for ExportError {
     }
 }
 
-/// See the head of this file.
+/// Exports of all streams. See the head of this file.
 pub(super) struct Exporter {
     host: HostName,
     link: u64,
     carrier: Carrier,
     runtime: Handle,
-    local: Local,
+    local: LocalSession,
     recents: Arc<Recents>,
     reporter: Arc<Reporter>,
-    stop: Stop,
+    stop: LinkSignals,
     exports: Vec<Export>,
     /// Connection to the carrier, and its stream, that positions belong to.
     seen: (u64, u64),
+    /// True once new messages are exported.
+    is_linked: bool,
 }
 
 impl Export {
@@ -120,13 +122,13 @@ impl Export {
         }
     }
 
-    /// Name for the log.
+    /// Returns its name in the log.
     fn name(&self) -> String {
         let of = self.room.as_ref().map_or_else(|| "announcements".to_owned(), ToString::to_string);
         format!("export of {of}")
     }
 
-    /// Puts the next try off.
+    /// Postpones the next attempt.
     fn wait(&mut self) {
         self.retry_at = Some(Instant::now() + self.pause);
         self.pause = (self.pause * 2).min(RETRY.1);
@@ -142,12 +144,24 @@ impl Exporter {
         (host, link): (HostName, u64),
         streams: &[LinkedStream],
         (carrier, runtime): (Carrier, Handle),
-        local: Local,
-        (recents, reporter, stop): (Arc<Recents>, Arc<Reporter>, Stop),
+        local: LocalSession,
+        (recents, reporter, stop): (Arc<Recents>, Arc<Reporter>, LinkSignals),
     ) -> Self {
         let exports = streams.iter().map(|stream| Export::new(stream.clone(), &host)).collect();
         let seen = (0, 0);
-        Self { host, link, carrier, runtime, local, recents, reporter, stop, exports, seen }
+        Self {
+            host,
+            link,
+            carrier,
+            runtime,
+            local,
+            recents,
+            reporter,
+            stop,
+            exports,
+            seen,
+            is_linked: false,
+        }
     }
 
     /// Exports until the link ends.
@@ -169,7 +183,7 @@ impl Exporter {
         self.local.quit();
     }
 
-    /// Begins all exports again if the carrier may have lost what it had.
+    /// Restarts all exports if the carrier may have lost messages.
     fn look_at_carrier(&mut self) {
         let connection = match *self.carrier.state().borrow() {
             ConnectionState::Connected { number } => number,
@@ -186,7 +200,7 @@ impl Exporter {
     fn round(&mut self) -> Result<(), String> {
         self.look_at_carrier();
         let now = Instant::now();
-        let mut batches: Vec<(usize, Batch)> = Vec::new();
+        let mut batches: Vec<(usize, ExportBatch)> = Vec::new();
         let mut waiting = 0;
         for at in 0..self.exports.len() {
             if self.recents.take_new(&self.exports[at].stream) {
@@ -205,12 +219,16 @@ impl Exporter {
             waiting += self.recents.head(&export.stream).saturating_sub(export.examined);
         }
         self.reporter.count(|counts| counts.waiting = waiting);
+        if !self.is_linked && self.exports.iter().all(|export| export.published.is_some()) {
+            self.is_linked = true;
+            self.reporter.send(LinkReport::Linked);
+        }
         if batches.is_empty() {
             return Ok(());
         }
         let publications = batches.iter().map(|(at, batch)| {
             let Export { subject, expected, .. } = &self.exports[*at];
-            let cursor = Cursor { generation: batch.generation, last: batch.last };
+            let cursor = ExportCursor { generation: batch.generation, last: batch.last };
             self.carrier.publish(subject, Some(cursor), batch.payload().into(), *expected)
         });
         let done = self.runtime.block_on(futures_util::future::join_all(publications));
@@ -227,28 +245,28 @@ impl Exporter {
         self.reporter.warn(&export.name(), why);
     }
 
-    /// The next batch of a stream; none if there is nothing new.
-    fn next_batch(&mut self, at: usize) -> Result<Option<Batch>, ExportError> {
+    /// Returns the next batch of a stream; none if nothing is new.
+    fn next_batch(&mut self, at: usize) -> Result<Option<ExportBatch>, ExportError> {
         if self.exports[at].published.is_none() {
             self.begin(at)?;
         }
         let export = &self.exports[at];
         let Some(published) = export.published else { return Ok(None) };
         let (stream, examined) = (export.stream.clone(), export.examined);
-        let mut gathered = Gathered::new(export.batch_bytes);
+        let mut gathered = BatchDraft::new(export.batch_bytes);
         let is_whole = self.recents.each_after(&stream, examined, |message| gathered.take(message));
         if !is_whole {
-            gathered = Gathered::new(export.batch_bytes);
+            gathered = BatchDraft::new(export.batch_bytes);
             let head = self.recents.head(&stream);
             let numbers = (examined + 1, head);
             self.local.each_message(&stream, numbers, |message| gathered.take(message))?;
             if !gathered.is_full {
-                // What is missing at the end was removed from the history, or is not for others.
+                // Missing messages at the end were removed from the history, or are not for others.
                 gathered.upto = gathered.upto.max(head);
             }
         }
         let upto = gathered.upto.max(examined);
-        let mut batch = Batch::new(self.link, self.exports[at].room.clone(), published);
+        let mut batch = ExportBatch::new(self.link, self.exports[at].room.clone(), published);
         let now_us = os::wall_us();
         for message in gathered.messages {
             let expires_us = message.notice.as_ref().and_then(|notice| notice.expires_wall_us);
@@ -269,7 +287,7 @@ impl Exporter {
         Ok(Some(batch))
     }
 
-    /// The name by which other hosts know a message; none if it is no longer stored.
+    /// Returns the id by which other hosts know a message; none if it is no longer stored.
     fn global_id(
         &mut self,
         stream: &LinkedStream,
@@ -316,7 +334,7 @@ impl Exporter {
         Ok(())
     }
 
-    /// Begins to export a stream again, after what the history and the carrier have in common.
+    /// Restarts the export of a stream after the last message that both history and carrier have.
     fn begin_generation(
         &mut self,
         at: usize,
@@ -349,7 +367,7 @@ impl Exporter {
         }
     }
 
-    /// Waits for the carrier, but not forever.
+    /// Waits for the carrier up to a limit.
     fn within<T, E: Into<ExportError>>(
         &self,
         most: Duration,
@@ -377,7 +395,7 @@ impl Exporter {
         newest: LinkPosition,
     ) -> Result<bool, ExportError> {
         let batch = self.last(subject)?.filter(|last| last.sequence == sequence);
-        let batch = batch.and_then(|last| Batch::read(&last.payload).ok());
+        let batch = batch.and_then(|last| ExportBatch::read(&last.payload).ok());
         let message = batch
             .filter(|batch| batch.end() == newest)
             .and_then(|batch| batch.messages.into_iter().next_back());
@@ -387,7 +405,7 @@ impl Exporter {
     }
 
     /// Reads the whole subject; returns the number of the last message that the history has as
-    /// well. Of what no longer is in the history nothing is known, and it is taken for the same.
+    /// well. Messages that the history no longer has count as the same.
     fn common_with_carrier(
         &mut self,
         stream: &LinkedStream,
@@ -402,7 +420,7 @@ impl Exporter {
             let mut exported: Vec<(u64, plan::Print)> = Vec::new();
             let mut prev = None;
             while let Some(stored) = messages.next().await.transpose()? {
-                if let (Some(_), Ok(batch)) = (stored.cursor, Batch::read(&stored.payload)) {
+                if let (Some(_), Ok(batch)) = (stored.cursor, ExportBatch::read(&stored.payload)) {
                     prev = prev.or(Some(batch.prev));
                     // What a later generation gave the same numbers to replaces it.
                     while exported.last().is_some_and(|(seq, _)| *seq > batch.prev) {
@@ -430,11 +448,11 @@ impl Exporter {
         Ok(common.or(prev).unwrap_or(info.after.seq))
     }
 
-    /// A publication ended.
+    /// Handles the result of a publication.
     fn published(
         &mut self,
         at: usize,
-        batch: &Batch,
+        batch: &ExportBatch,
         result: Result<u64, PublishError>,
     ) -> Result<(), String> {
         match result {
@@ -469,8 +487,8 @@ impl Exporter {
         }
     }
 
-    /// A batch is stored at the carrier.
-    fn advance(&mut self, at: usize, batch: &Batch, sequence: u64) {
+    /// Advances an export after a batch that the carrier has stored.
+    fn advance(&mut self, at: usize, batch: &ExportBatch, sequence: u64) {
         let export = &mut self.exports[at];
         export.expected = sequence;
         export.published = Some(batch.end());
@@ -482,7 +500,7 @@ impl Exporter {
     }
 
     /// Finds out whether a batch was stored; returns false if it is to be published again.
-    fn look_again(&mut self, at: usize, batch: &Batch) -> Result<bool, ExportError> {
+    fn look_again(&mut self, at: usize, batch: &ExportBatch) -> Result<bool, ExportError> {
         let subject = self.exports[at].subject.clone();
         let tail = self.tail(&subject)?;
         if tail.cursor.map(position) == Some(batch.end()) {
@@ -490,7 +508,8 @@ impl Exporter {
             return Ok(true);
         }
         let last = self.last(&subject)?;
-        let newest = last.and_then(|last| Some((last.sequence, Batch::read(&last.payload).ok()?)));
+        let newest =
+            last.and_then(|last| Some((last.sequence, ExportBatch::read(&last.payload).ok()?)));
         let export = &mut self.exports[at];
         if newest.is_some_and(|(sequence, of)| sequence > export.expected && of.link != self.link) {
             let text = format!(
@@ -500,34 +519,34 @@ impl Exporter {
             );
             return Err(ExportError::Fatal(text));
         }
-        // The carrier lost messages, or was put back, or someone else's reply is there: the export
-        // begins again after what it has.
+        // The carrier lost messages, or was restored, or a forged reply is there: the export
+        // restarts after the newest batch.
         export.published = None;
         Ok(false)
     }
 }
 
-fn position(cursor: Cursor) -> LinkPosition {
+fn position(cursor: ExportCursor) -> LinkPosition {
     LinkPosition { generation: cursor.generation, seq: cursor.last }
 }
 
 /// Messages for a batch.
 #[derive(Debug)]
-struct Gathered {
+struct BatchDraft {
     messages: Vec<Message>,
-    /// Number of the last message that was looked at.
+    /// Number of the last message that was examined.
     upto: u64,
     bytes: usize,
     bytes_max: usize,
     is_full: bool,
 }
 
-impl Gathered {
+impl BatchDraft {
     fn new(bytes_max: usize) -> Self {
         Self { messages: Vec::new(), upto: 0, bytes: 0, bytes_max, is_full: false }
     }
 
-    /// Takes a message; false once there are enough.
+    /// Adds a message; returns false once the batch is full.
     fn take(&mut self, message: &Message) -> bool {
         if message.from.user.host().is_none() {
             let bytes = self.bytes + BatchMessage::bytes_of(&message.text);

@@ -1,9 +1,9 @@
 //! The importer: gives messages of other hosts to the server of this one.
 //!
-//! The server knows the newest message of each stream of each host, and takes nothing that leaves
-//! something out. So whatever is read again is passed over. What is missing is looked for in the
-//! stream of the carrier, from the first batch on that has something new; only what is not there any
-//! longer becomes a gap.
+//! The server knows the newest message of each stream of each host, and refuses messages that leave
+//! others out. So known messages are passed over. Missing ones are searched in the stream of the
+//! carrier, from the first batch on that has something new; only messages that the carrier no
+//! longer has become a gap.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,16 +14,16 @@ use std::{
 use tokio::{runtime::Handle, sync::mpsc::Receiver};
 
 use super::{
-    batch::{self, Batch, BatchMessage, PayloadError, PresenceNews},
-    board::{Board, Heard},
+    batch::{self, BatchMessage, ExportBatch, PayloadError, PresenceNews},
+    board::{HostBoard, PresenceAction},
     carrier::{Carrier, CarrierError, ConsumeError, Filter, Stored},
     consumer::Incoming,
-    local::{Local, LocalError, SessionKey},
+    local::{LocalError, LocalSession, SessionKey},
     plan::{self, Value},
     presence,
     receipts::Receipts,
     report::Reporter,
-    stop::Stop,
+    signals::LinkSignals,
     subject::{self, Subject},
 };
 use crate::{
@@ -42,8 +42,10 @@ use crate::{
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 /// Pause before messages of a later version of moot are looked at again.
 const VERSION_RETRY: Duration = Duration::from_secs(60);
-/// Interval between looks at what depends on time.
+/// Interval of the work that depends on time.
 const TICK: Duration = Duration::from_millis(250);
+/// Interval at which the server is asked whether it still has this session.
+const SESSION_EVERY: Duration = Duration::from_secs(1);
 /// Batches of one subject that are read again at a time, before others have their turn.
 const REPLAY_BATCHES_MAX: usize = 32;
 /// Batches of one subject in a row after which the rest is read again later: a host that floods its
@@ -55,7 +57,7 @@ const NEXT_WITHIN: Duration = Duration::from_secs(5);
 const FORGED_MAX: usize = 16;
 
 /// Stream of a host.
-type Source = (HostName, LinkedKey);
+type ImportSource = (HostName, LinkedKey);
 
 /// A stream of a host that is to be read again from the carrier.
 #[derive(Debug, Clone, Copy)]
@@ -64,20 +66,20 @@ struct Behind {
     pause: Duration,
 }
 
-/// What became of a batch.
+/// Result of one batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BatchEnd {
-    /// The server has it.
+    /// The server has its messages.
     Taken,
     /// No link wrote it: it is passed over.
     PassedOver,
-    /// It is to be read again.
+    /// The batch has to be read again.
     Later,
 }
 
 /// Result of an import.
 #[derive(Debug, PartialEq, Eq)]
-enum Imported {
+enum ImportOutcome {
     Done,
     /// Earlier messages are missing.
     Missing,
@@ -85,26 +87,28 @@ enum Imported {
     Later(String),
 }
 
-/// See the head of this file.
+/// Imports from all other hosts. See the head of this file.
 pub(super) struct Importer {
     host: HostName,
     link: u64,
     carrier: Carrier,
     runtime: Handle,
-    local: Local,
+    local: LocalSession,
     reporter: Arc<Reporter>,
-    stop: Stop,
-    board: Board,
+    stop: LinkSignals,
+    board: HostBoard,
     receipts: Receipts,
     streams: HashMap<LinkedKey, LinkedStream>,
     incoming: Receiver<Incoming>,
     /// Newest message of each stream of each host that the server has.
-    known: HashMap<Source, LinkPosition>,
-    /// Session in which that was asked.
+    known: HashMap<ImportSource, LinkPosition>,
+    /// Session of the server in which `known` was read.
     known_in: Option<SessionKey>,
-    behind: BTreeMap<Source, Behind>,
+    /// When the session is looked at again.
+    session_at: Instant,
+    behind: BTreeMap<ImportSource, Behind>,
     /// The source of the last batches, and their number.
-    in_a_row: (Option<Source>, usize),
+    in_a_row: (Option<ImportSource>, usize),
     tick_at: Instant,
 }
 
@@ -113,12 +117,12 @@ impl Importer {
         (host, link): (HostName, u64),
         streams: &[LinkedStream],
         (carrier, runtime): (Carrier, Handle),
-        local: Local,
-        (incoming, reporter, stop): (Receiver<Incoming>, Arc<Reporter>, Stop),
+        local: LocalSession,
+        (incoming, reporter, stop): (Receiver<Incoming>, Arc<Reporter>, LinkSignals),
     ) -> Self {
         let by_key = |stream: &LinkedStream| (stream.key().into(), stream.clone());
         Self {
-            board: Board::new(host.clone(), link),
+            board: HostBoard::new(host.clone(), link),
             receipts: Receipts::new(host.clone()),
             streams: streams.iter().map(by_key).collect(),
             host,
@@ -131,6 +135,7 @@ impl Importer {
             incoming,
             known: HashMap::new(),
             known_in: None,
+            session_at: Instant::now(),
             behind: BTreeMap::new(),
             in_a_row: (None, 0),
             tick_at: Instant::now(),
@@ -170,9 +175,9 @@ impl Importer {
             Incoming::Stored(stored) => self.take(&stored),
             Incoming::Presence { subject, payload } => {
                 match self.board.take(&subject, &payload, &self.reporter) {
-                    Heard::Nothing => {}
-                    Heard::Answer => self.say_here(),
-                    Heard::End(why) => self.stop.fail(why),
+                    PresenceAction::Nothing => {}
+                    PresenceAction::Answer => self.say_here(),
+                    PresenceAction::End(why) => self.stop.fail(why),
                 }
             }
             Incoming::Hearing => {
@@ -187,7 +192,7 @@ impl Importer {
         }
     }
 
-    /// Says to a link of the same name that this one is there.
+    /// Answers a link of the same name, so that it ends.
     fn say_here(&self) {
         let (members, last, announces) = (Vec::new(), false, false);
         self.tell(PresenceNews::Roster { members, last, announces });
@@ -203,9 +208,12 @@ impl Importer {
         if self.board.has_claimed() {
             self.stop.set_claimed();
         }
-        if let Err(e) = self.ask_known() {
-            self.reporter.warn("the server of this host", &e.to_string());
-            return;
+        if now >= self.session_at {
+            if let Err(e) = self.ask_known() {
+                self.reporter.warn("the server of this host", &e.to_string());
+                return;
+            }
+            self.session_at = now + SESSION_EVERY;
         }
         let due = self.behind.iter().filter(|(_, behind)| behind.retry_at <= now);
         let first = due.min_by_key(|(_, behind)| behind.retry_at);
@@ -220,21 +228,27 @@ impl Importer {
         self.receipts.publish(&mut self.local, &self.carrier, &self.runtime, &self.reporter);
     }
 
-    /// Takes a stored message of the stream.
+    /// Handles a stored message of the stream.
     fn take(&mut self, stored: &Stored) {
         match subject::read(&stored.subject) {
             Some(Subject::Messages { key, host }) if host != self.host => {
                 let source = (host, key);
                 if self.streams.contains_key(&source.1) && !self.behind.contains_key(&source) {
                     self.take_batch(&source, stored, false);
-                    self.count_in_a_row(source);
+                    self.count_in_a_row(&source);
                 }
             }
             Some(Subject::Receipt { origin, number, host }) if origin == self.host => {
                 let receipt = stored.cursor.and_then(|_| batch::read(&stored.payload).ok());
                 match receipt {
                     Some(receipt) => {
-                        self.receipts.take(&mut self.local, number, host, &receipt, &self.reporter);
+                        self.receipts.take(
+                            &mut self.local,
+                            number,
+                            &host,
+                            &receipt,
+                            &self.reporter,
+                        );
                     }
                     None => self.reporter.count_of(&host, |counts| counts.refused += 1),
                 }
@@ -243,22 +257,22 @@ impl Importer {
         }
     }
 
-    /// Counts the batches of one source; after many of them the others come first.
-    fn count_in_a_row(&mut self, source: Source) {
+    /// Counts consecutive batches of one source; after many of them the others come first.
+    fn count_in_a_row(&mut self, source: &ImportSource) {
         match &mut self.in_a_row {
-            (Some(of), count) if *of == source => *count += 1,
+            (Some(of), count) if of == source => *count += 1,
             row => *row = (Some(source.clone()), 1),
         }
         if self.in_a_row.1 >= IN_A_ROW_MAX {
             self.in_a_row = (None, 0);
-            if !self.behind.contains_key(&source) {
-                self.set_behind(&source, Duration::ZERO);
+            if !self.behind.contains_key(source) {
+                self.set_behind(source, Duration::ZERO);
             }
         }
     }
 
     /// Imports a batch. `is_first`: the carrier has nothing before it that the server has not.
-    fn take_batch(&mut self, source: &Source, stored: &Stored, is_first: bool) -> BatchEnd {
+    fn take_batch(&mut self, source: &ImportSource, stored: &Stored, is_first: bool) -> BatchEnd {
         let name = format!("import of {} from {}", source.1, source.0);
         let batch = match self.read_batch(source, stored) {
             Ok(Some(batch)) => batch,
@@ -271,16 +285,16 @@ impl Importer {
         };
         let pause = self.behind.get(source).map_or(RETRY.0, |behind| behind.pause);
         match self.import(source, batch, is_first) {
-            Ok(Imported::Done) => {
+            Ok(ImportOutcome::Done) => {
                 self.reporter.recovered(&name);
                 let lag_us = os::wall_us().unsigned_abs().saturating_sub(stored.time_us);
                 self.reporter.count_of(&source.0, |counts| counts.lag_us = lag_us);
                 return BatchEnd::Taken;
             }
             // Nothing is wrong until it can't be found.
-            Ok(Imported::Missing) if !is_first => self.set_behind(source, Duration::ZERO),
-            Ok(Imported::Missing) => self.set_behind(source, pause),
-            Ok(Imported::Later(why)) => {
+            Ok(ImportOutcome::Missing) if !is_first => self.set_behind(source, Duration::ZERO),
+            Ok(ImportOutcome::Missing) => self.set_behind(source, pause),
+            Ok(ImportOutcome::Later(why)) => {
                 self.reporter.warn(&name, &why);
                 self.set_behind(source, pause);
             }
@@ -292,17 +306,21 @@ impl Importer {
         BatchEnd::Later
     }
 
-    fn set_behind(&mut self, source: &Source, pause: Duration) {
+    fn set_behind(&mut self, source: &ImportSource, pause: Duration) {
         let retry_at = Instant::now() + pause;
         let pause = (pause * 2).clamp(RETRY.0, RETRY.1);
         self.behind.insert(source.clone(), Behind { retry_at, pause });
     }
 
     /// Reads a batch; none if no link wrote it.
-    fn read_batch(&self, source: &Source, stored: &Stored) -> Result<Option<Batch>, PayloadError> {
+    fn read_batch(
+        &self,
+        source: &ImportSource,
+        stored: &Stored,
+    ) -> Result<Option<ExportBatch>, PayloadError> {
         // Without a cursor it is a reply of the carrier that was sent to this subject.
         let Some(cursor) = stored.cursor else { return Ok(self.refuse_batch(source)) };
-        let batch = match Batch::read(&stored.payload) {
+        let batch = match ExportBatch::read(&stored.payload) {
             Ok(batch) => batch,
             Err(e @ PayloadError::Version(_)) => return Err(e),
             Err(PayloadError::Malformed(_)) => return Ok(self.refuse_batch(source)),
@@ -313,7 +331,7 @@ impl Importer {
         Ok(if is_true { Some(batch) } else { self.refuse_batch(source) })
     }
 
-    fn refuse_batch(&self, source: &Source) -> Option<Batch> {
+    fn refuse_batch(&self, source: &ImportSource) -> Option<ExportBatch> {
         self.reporter.count_of(&source.0, |counts| counts.refused += 1);
         None
     }
@@ -321,38 +339,40 @@ impl Importer {
     /// Gives the messages of a batch to the server, in parts.
     fn import(
         &mut self,
-        source: &Source,
-        batch: Batch,
+        source: &ImportSource,
+        batch: ExportBatch,
         is_first: bool,
-    ) -> Result<Imported, LocalError> {
+    ) -> Result<ImportOutcome, LocalError> {
         let known = self.known.get(source).copied();
         let gap_after = is_first.then(|| known.unwrap_or_default());
         match plan::value(&batch, known) {
-            Value::Known => return Ok(Imported::Done),
-            Value::Missing if !is_first => return Ok(Imported::Missing),
+            Value::Known => return Ok(ImportOutcome::Done),
+            Value::Missing if !is_first => return Ok(ImportOutcome::Missing),
             Value::Missing if known.is_some() => {
                 self.reporter.count_of(&source.0, |counts| counts.gaps += 1);
             }
             Value::Missing | Value::Next => {}
         }
-        let Some(stream) = self.streams.get(&source.1).cloned() else { return Ok(Imported::Done) };
+        let Some(stream) = self.streams.get(&source.1).cloned() else {
+            return Ok(ImportOutcome::Done);
+        };
         for (at, part) in plan::parts(batch, LINK_PART_BYTES_MAX).into_iter().enumerate() {
             let gap_after = gap_after.filter(|_| at == 0);
             let done = self.import_part(source, &stream, part, gap_after)?;
-            if done != Imported::Done {
+            if done != ImportOutcome::Done {
                 return Ok(done);
             }
         }
-        Ok(Imported::Done)
+        Ok(ImportOutcome::Done)
     }
 
     fn import_part(
         &mut self,
-        source: &Source,
+        source: &ImportSource,
         stream: &LinkedStream,
-        part: Batch,
+        part: ExportBatch,
         gap_after: Option<LinkPosition>,
-    ) -> Result<Imported, LocalError> {
+    ) -> Result<ImportOutcome, LocalError> {
         let mut import = plan::import_of(&part, &source.0, stream, gap_after);
         let end = part.end();
         let mut announced = Vec::new();
@@ -382,7 +402,7 @@ impl Importer {
                     self.known.insert(source.clone(), at);
                 }
                 if at < end {
-                    return Ok(Imported::Missing);
+                    return Ok(ImportOutcome::Missing);
                 }
                 self.reporter.count_of(&source.0, |counts| {
                     counts.messages += count - u64::from(refused).min(count);
@@ -391,10 +411,10 @@ impl Importer {
                 for (number, is_for_here) in announced {
                     self.receipts.follow(&source.0, number, is_for_here);
                 }
-                Ok(Imported::Done)
+                Ok(ImportOutcome::Done)
             }
             Ok(other) => Err(LocalError::unexpected(&other)),
-            Err(LocalError::Refused(refusal)) => Ok(Imported::Later(refusal.text)),
+            Err(LocalError::Refused(refusal)) => Ok(ImportOutcome::Later(refusal.text)),
             Err(e) => Err(e),
         }
     }
@@ -421,8 +441,8 @@ impl Importer {
         Ok(ImportedMessage { seq, user, label, kind, wall_us: time_us, reply_to, notice, text })
     }
 
-    /// Asks the server for the newest message of each stream of each host, once a session. What an
-    /// older history lacks is read again.
+    /// Asks the server for the newest message of each stream of each host, once in each session.
+    /// Messages that an older history lacks are read again.
     fn ask_known(&mut self) -> Result<(), LocalError> {
         let session = self.local.session_key()?;
         if self.known_in == Some(session) {
@@ -456,7 +476,7 @@ impl Importer {
     }
 
     /// Reads a stream of a host again, from the first batch on that has something new.
-    fn replay(&mut self, source: &Source, behind: Behind) {
+    fn replay(&mut self, source: &ImportSource, behind: Behind) {
         let Some(stream) = self.streams.get(&source.1) else { return };
         let subject = subject::of_stream(stream, &source.0);
         if let Err(e) = self.replay_subject(source, &subject) {
@@ -466,7 +486,7 @@ impl Importer {
         }
     }
 
-    fn replay_subject(&mut self, source: &Source, subject: &str) -> Result<(), ReplayError> {
+    fn replay_subject(&mut self, source: &ImportSource, subject: &str) -> Result<(), ReplayError> {
         let last = self.runtime.block_on(self.carrier.last(subject))?;
         let known = self.known.get(source).copied();
         let (Some(last), Some(from)) = (last, self.first_new(subject, known)?) else {
@@ -535,7 +555,7 @@ impl Importer {
         Ok(found)
     }
 
-    /// Returns the first batch on a subject from a sequence on, without what no link wrote.
+    /// Returns the first batch on a subject from a sequence on; skips messages that no link wrote.
     fn first_from(&self, subject: &str, mut from: u64) -> Result<Option<Stored>, ReplayError> {
         for _ in 0..FORGED_MAX {
             match self.runtime.block_on(self.carrier.first_from(subject, from))? {
@@ -547,7 +567,7 @@ impl Importer {
     }
 }
 
-/// Why a subject could not be read again.
+/// Reason why a subject could not be read again.
 #[derive(Debug, thiserror::Error)]
 enum ReplayError {
     #[error(transparent)]

@@ -1,4 +1,4 @@
-//! A link's session with the server of its host: asks, and comes back after a break.
+//! A link's session with the server of its host: its requests, and a new session after a break.
 
 use std::time::Duration;
 
@@ -22,19 +22,19 @@ const REPLY_WITHIN: Duration = Duration::from_secs(30);
 /// Maximum wait for a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
-/// Why the server of this host did not do what it was asked for.
+/// Reason why a request to the server of this host failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LocalError {
-    /// The connection failed; nothing is known of the request.
+    /// The connection failed; the result of the request is unknown.
     #[error("the server of this host can't be asked: {0}")]
     Lost(String),
-    /// It was refused.
+    /// The server refused the request.
     #[error("{}", .0.text)]
     Refused(Refusal),
 }
 
 impl LocalError {
-    /// The error of an answer that is not one to the question.
+    /// Returns the error of a reply of another kind than the request needs.
     pub(super) fn unexpected(reply: &Reply) -> Self {
         Self::Lost(format!("an answer that does not fit: {reply:?}"))
     }
@@ -56,16 +56,16 @@ pub(super) struct SessionKey {
     session: u64,
 }
 
-/// A session that is there when it is needed.
+/// Session that is opened when it is needed.
 #[derive(Debug)]
-pub(super) struct Local {
+pub(super) struct LocalSession {
     places: Places,
     hello: Hello,
     host: HostName,
     session: Option<Link>,
 }
 
-impl Local {
+impl LocalSession {
     pub(super) fn new(places: Places, hello: Hello, host: HostName) -> Self {
         Self { places, hello, host, session: None }
     }
@@ -75,7 +75,7 @@ impl Local {
         Connection::open(&os::located(places).socket(), CONNECT_WITHIN)
     }
 
-    /// The session, as a link of this host.
+    /// Returns the session, as a link of this host; opens it if there is none.
     fn session(&mut self) -> Result<&mut Link, LocalError> {
         if self.session.is_none() {
             let lost = |e: ConnectError| LocalError::Lost(e.to_string());
@@ -89,7 +89,7 @@ impl Local {
         self.session.as_mut().ok_or_else(|| LocalError::Lost("no session".to_owned()))
     }
 
-    /// Does something with the session, which ends if that fails but for a refusal.
+    /// Calls `act` with the session, and drops the session after any error but a refusal.
     fn with<T>(
         &mut self,
         act: impl FnOnce(&mut Link) -> Result<T, LinkError>,
@@ -101,12 +101,12 @@ impl Local {
         done
     }
 
-    /// Asks, and waits for the answer.
+    /// Sends a request, and waits for its reply.
     pub(super) fn ask(&mut self, request: &Request) -> Result<Reply, LocalError> {
         self.with(|session| session.ask(request))
     }
 
-    /// Gives messages from a number to another one to `each`, in order, until it returns false.
+    /// Calls `each` with the messages between two numbers, in order, until it returns false.
     pub(super) fn each_message(
         &mut self,
         stream: &LinkedStream,
@@ -155,7 +155,7 @@ impl Local {
         Ok(found)
     }
 
-    /// Returns which session it is, after a question to the server: what it brought goes with it.
+    /// Returns the key of the session, after a request that proves it: its rows end with it.
     pub(super) fn session_key(&mut self) -> Result<SessionKey, LocalError> {
         self.ask(&Request::Link(LinkRequest::Imports { skip: u32::MAX }))?;
         self.with(|session| {

@@ -1,25 +1,26 @@
-//! Decisions of a link, without I/O: where an export continues, and what a batch is for an import.
+//! Decisions of a link, without I/O: the continuation of an export, the value of a batch.
 
-use super::batch::{Batch, BatchMessage};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::batch::{BatchMessage, ExportBatch};
 use crate::chat::{
     linked::{ExportInfo, Import, LinkPosition, LinkedStream},
     message::Message,
     names::HostName,
 };
-use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// Where an export continues.
+/// Continuation of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Continuation {
     /// After this position.
     After(LinkPosition),
-    /// The numbers have other messages than those that were exported under them: a new generation
-    /// begins after the last one that both have.
+    /// A new generation, after the last message that both have: the numbers have other messages
+    /// than the exported ones.
     NewGeneration,
 }
 
-/// Returns where an export continues. `tail`: newest batch on its subject; `is_same`: its last
-/// message is also that of the history, as far as can be told.
+/// Returns the continuation of an export. `tail`: newest batch on its subject; `is_same`: false if
+/// its last message differs from that of the history.
 pub(super) fn continuation(
     info: &ExportInfo,
     tail: Option<LinkPosition>,
@@ -34,7 +35,7 @@ pub(super) fn continuation(
                 false => Continuation::NewGeneration,
             }
         }
-        // Nothing was published since it was renewed. What was not exported before is exported now.
+        // Nothing was published since it was renewed. Messages that were not exported follow now.
         Some(tail) if tail.generation < info.after.generation => {
             let LinkPosition { generation, seq } = info.after;
             Continuation::After(LinkPosition { generation, seq: seq.min(tail.seq) })
@@ -44,8 +45,8 @@ pub(super) fn continuation(
     }
 }
 
-/// Returns how many of the exported messages are those of the history: the first ones, since both
-/// were the same until the history was replaced.
+/// Returns the number of exported messages that are those of the history: the first ones, since
+/// both were the same until the history was replaced.
 pub(super) fn common<E>(
     exported: usize,
     mut is_same: impl FnMut(usize) -> Result<bool, E>,
@@ -64,17 +65,17 @@ pub(super) fn common<E>(
 /// Value of a batch for an import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Value {
-    /// Everything in it is known.
+    /// All its messages are known.
     Known,
-    /// It continues what is known, or is the first of all.
+    /// It follows the known messages, or is the first of all.
     Next,
     /// Messages before it are missing.
     Missing,
 }
 
 /// Returns the value of a batch, given the newest known position of its stream.
-pub(super) fn value(batch: &Batch, known: Option<LinkPosition>) -> Value {
-    // Of a host that was never heard of, the carrier may have more.
+pub(super) fn value(batch: &ExportBatch, known: Option<LinkPosition>) -> Value {
+    // The carrier may have earlier batches of an unknown host.
     let Some(known) = known else { return Value::Missing };
     if batch.end() <= known {
         Value::Known
@@ -87,7 +88,7 @@ pub(super) fn value(batch: &Batch, known: Option<LinkPosition>) -> Value {
 }
 
 /// Returns the parts of a batch, each small enough for one request, in order.
-pub(super) fn parts(mut batch: Batch, part_bytes: usize) -> Vec<Batch> {
+pub(super) fn parts(mut batch: ExportBatch, part_bytes: usize) -> Vec<ExportBatch> {
     let mut parts = Vec::new();
     let messages = std::mem::take(&mut batch.messages);
     let mut part = batch.clone();
@@ -96,8 +97,8 @@ pub(super) fn parts(mut batch: Batch, part_bytes: usize) -> Vec<Batch> {
         let size = message.bytes();
         if bytes + size > part_bytes && !part.messages.is_empty() {
             let last = part.messages.last().map_or(part.prev, |message| message.seq);
-            let next = Batch { prev: last, ..batch.clone() };
-            parts.push(Batch { last, ..std::mem::replace(&mut part, next) });
+            let next = ExportBatch { prev: last, ..batch.clone() };
+            parts.push(ExportBatch { last, ..std::mem::replace(&mut part, next) });
             bytes = 0;
         }
         bytes += size;
@@ -109,7 +110,7 @@ pub(super) fn parts(mut batch: Batch, part_bytes: usize) -> Vec<Batch> {
 
 /// Returns the request for a part of a batch, without its messages.
 pub(super) fn import_of(
-    part: &Batch,
+    part: &ExportBatch,
     host: &HostName,
     stream: &LinkedStream,
     gap_after: Option<LinkPosition>,
@@ -191,8 +192,8 @@ mod tests {
         }
     }
 
-    fn batch(generation: u64, prev: u64, last: u64) -> Batch {
-        Batch { last, ..Batch::new(1, None, at(generation, prev)) }
+    fn batch(generation: u64, prev: u64, last: u64) -> ExportBatch {
+        ExportBatch { last, ..ExportBatch::new(1, None, at(generation, prev)) }
     }
 
     #[test]
@@ -224,7 +225,7 @@ mod tests {
             text: Text::new(&"x".repeat(1_000)).unwrap(),
         };
         let messages: Vec<_> = (11..=60).map(message).collect();
-        let whole = Batch { messages: messages.clone(), ..batch(5, 9, 70) };
+        let whole = ExportBatch { messages: messages.clone(), ..batch(5, 9, 70) };
         let parts = parts(whole, 10_000);
         assert!(parts.len() > 5);
         let (mut prev, mut all) = (9, Vec::new());

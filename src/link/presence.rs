@@ -1,4 +1,4 @@
-//! Presence of this host, said to the others.
+//! Presence of this host, published to the others.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use super::{
     batch::{self, Presence, PresenceMember, PresenceNews},
     carrier::Carrier,
     report::Reporter,
-    stop::Stop,
+    signals::LinkSignals,
     subject,
 };
 use crate::{
@@ -24,20 +24,20 @@ use crate::{
 
 /// Interval between looks at the presence table of this host.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Interval between looks whether the name of this link is its own.
+/// Interval between looks at the claim of the name of this link.
 const CLAIM_LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Interval at which everything is said, changed or not.
+/// Interval at which the whole roster is published, changed or not.
 const SAY_EVERY: Duration = Duration::from_secs(5);
 /// Members in one message.
 const MEMBERS_PER_MESSAGE: usize = 64;
 
-/// Says who is here, until the link ends.
+/// Publishes the sessions of this host until the link ends.
 pub(super) async fn say(
     carrier: Carrier,
     places: Places,
     (host, link): (HostName, u64),
     streams: Vec<LinkedStream>,
-    (reporter, stop): (Arc<Reporter>, Stop),
+    (reporter, stop): (Arc<Reporter>, LinkSignals),
 ) {
     let announces = streams.contains(&LinkedStream::Announcements);
     let rooms: Vec<_> = streams
@@ -54,7 +54,7 @@ pub(super) async fn say(
     }
     loop {
         let snapshot = Snapshot::read(&places);
-        // A table that can't be read says nothing; others take it for silence.
+        // While the table can't be read, nothing is published: a silence for others.
         if let Ok(snapshot) = snapshot {
             let members = members(&snapshot.rows, &rooms);
             if said.as_ref() != Some(&members) || said_at.elapsed() >= SAY_EVERY {
@@ -69,7 +69,7 @@ pub(super) async fn say(
     }
 }
 
-/// Says one thing.
+/// Publishes one statement.
 pub(super) async fn tell(
     carrier: &Carrier,
     subject: &str,
@@ -85,7 +85,7 @@ pub(super) async fn tell(
     }
 }
 
-/// Parts of a roster, each with a word whether it is the last.
+/// Returns the parts of a roster, each with true if it is the last.
 fn parts(members: &[PresenceMember]) -> Vec<(bool, Vec<PresenceMember>)> {
     if members.is_empty() {
         return vec![(true, Vec::new())];
@@ -95,12 +95,12 @@ fn parts(members: &[PresenceMember]) -> Vec<(bool, Vec<PresenceMember>)> {
     chunks.enumerate().map(|(at, part)| (at + 1 == count, part.to_vec())).collect()
 }
 
-/// Sessions that are in a linked room, without those of other hosts.
+/// Returns the sessions that are in a linked room, without those of other hosts.
 fn members(rows: &[Row], rooms: &[RoomName]) -> Vec<PresenceMember> {
     let member = |row: &Row| {
         let linked: Vec<_> =
             row.rooms.iter().filter(|room| rooms.contains(room)).cloned().collect();
-        // The link itself is a member here, and nobody to talk to.
+        // The link itself is a member here, but does not read messages.
         let is_link = row.pid == std::process::id();
         let is_here = !row.visitor && !is_link && row.user.host().is_none() && !linked.is_empty();
         is_here.then(|| PresenceMember {

@@ -10,8 +10,8 @@ use tokio::runtime::Handle;
 
 use super::{
     batch::{self, HostReceipt},
-    carrier::{Carrier, Cursor},
-    local::{Local, LocalError},
+    carrier::{Carrier, ExportCursor},
+    local::{LocalError, LocalSession},
     report::Reporter,
     subject,
 };
@@ -31,20 +31,20 @@ use crate::{
 const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// Maximum wait for the carrier.
 const PUBLISH_WITHIN: Duration = Duration::from_secs(2);
-/// Receipts that are looked at in one go.
+/// Maximum number of receipts examined in one tick.
 const LOOKS_PER_TICK: usize = 16;
 /// Time for which a receipt is followed.
 const FOLLOWED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// An announcement of another host, whose receipt is sent there.
 #[derive(Debug)]
-struct Followed {
+struct FollowedReceipt {
     origin: HostName,
     /// Its number there.
     number: u64,
-    /// Its number here, once it is known.
+    /// Its number here; none until it is known.
     here: Option<u64>,
-    /// It has members here that it is for.
+    /// True if it is for members of this host.
     is_for_here: bool,
     since: Instant,
     look_at: Instant,
@@ -53,11 +53,11 @@ struct Followed {
     expected: Option<u64>,
 }
 
-/// See the head of this file.
+/// All followed receipts. See the head of this file.
 #[derive(Debug)]
 pub(super) struct Receipts {
     host: HostName,
-    followed: VecDeque<Followed>,
+    followed: VecDeque<FollowedReceipt>,
 }
 
 impl Receipts {
@@ -65,7 +65,7 @@ impl Receipts {
         Self { host, followed: VecDeque::new() }
     }
 
-    /// An announcement of another host was imported. `is_for_here`: it is for members of this host.
+    /// Follows an imported announcement. `is_for_here`: it is for members of this host.
     pub(super) fn follow(&mut self, origin: &HostName, number: u64, is_for_here: bool) {
         if self.followed.iter().any(|of| of.origin == *origin && of.number == number) {
             return;
@@ -74,7 +74,7 @@ impl Receipts {
             self.followed.pop_front();
         }
         let now = Instant::now();
-        self.followed.push_back(Followed {
+        self.followed.push_back(FollowedReceipt {
             origin: origin.clone(),
             number,
             here: None,
@@ -87,7 +87,7 @@ impl Receipts {
     }
 
     /// Follows the announcements of other hosts that were announced before this link began.
-    pub(super) fn resume(&mut self, local: &mut Local) -> Result<(), LocalError> {
+    pub(super) fn resume(&mut self, local: &mut LocalSession) -> Result<(), LocalError> {
         let mut skip = 0;
         loop {
             let Reply::Notices { notices, more } = local.ask(&Request::Notices { skip })? else {
@@ -106,26 +106,26 @@ impl Receipts {
         }
     }
 
-    /// The stream at the carrier is another one.
+    /// Forgets the published receipts: the stream at the carrier is another one.
     pub(super) fn reset(&mut self) {
         for of in &mut self.followed {
             (of.said, of.expected) = (None, None);
         }
     }
 
-    /// Takes a receipt of another host for an announcement of this one.
+    /// Passes on a receipt of another host for an announcement of this one.
     pub(super) fn take(
         &mut self,
-        local: &mut Local,
+        local: &mut LocalSession,
         number: u64,
-        host: HostName,
+        host: &HostName,
         receipt: &HostReceipt,
         reporter: &Reporter,
     ) {
         let receipt = receipt.receipt;
         let request = LinkRequest::Receipt { number, host: host.clone(), receipt };
         if let Err(e) = local.ask(&Request::Link(request)) {
-            // It comes again as long as it changes; one that is no longer stored is not missed.
+            // It comes again after each change; the server may have removed the announcement.
             if let LocalError::Lost(_) = e {
                 reporter.warn(&format!("receipt of {host}"), &e.to_string());
             }
@@ -135,7 +135,7 @@ impl Receipts {
     /// Publishes the receipts that changed.
     pub(super) fn publish(
         &mut self,
-        local: &mut Local,
+        local: &mut LocalSession,
         carrier: &Carrier,
         runtime: &Handle,
         reporter: &Reporter,
@@ -164,9 +164,9 @@ impl Receipts {
     }
 }
 
-impl Followed {
-    /// The receipt of this host now; none if it is not known.
-    fn receipt(&mut self, local: &mut Local) -> Result<Option<HostReceipt>, LocalError> {
+impl FollowedReceipt {
+    /// Returns the present receipt of this host; none if it is not known.
+    fn receipt(&mut self, local: &mut LocalSession) -> Result<Option<HostReceipt>, LocalError> {
         if !self.is_for_here {
             return Ok(Some(HostReceipt::new(RemoteReceipt::default())));
         }
@@ -214,7 +214,7 @@ impl Followed {
                 }
             };
             let generation = os::wall_us().unsigned_abs();
-            let cursor = Cursor { generation, last: self.number };
+            let cursor = ExportCursor { generation, last: self.number };
             let payload = batch::write(receipt).into();
             carrier
                 .publish(&subject, Some(cursor), payload, expected)

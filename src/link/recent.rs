@@ -18,15 +18,15 @@ use crate::{
 /// Consecutive newest messages of one stream.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
-    /// Newest number that is known of; 0 before the first.
+    /// Newest known number; 0 before the first.
     head: u64,
     messages: VecDeque<Message>,
     bytes: usize,
-    /// What was heard before is of another session, or of another history.
+    /// True if a new session began: earlier messages may be of another history.
     is_new: bool,
-    /// The stream is not heard any longer.
+    /// True if the stream is not followed now.
     is_lost: bool,
-    /// It can be heard again.
+    /// True if the stream can be followed again.
     may_return: bool,
 }
 
@@ -74,7 +74,7 @@ impl Recents {
         let _ = self.bell.try_send(());
     }
 
-    /// The bell, for a thread that waits.
+    /// Returns the receiver of the bell, for a thread that waits.
     pub(super) fn rung(&self) -> &Receiver<()> {
         &self.rung
     }
@@ -94,7 +94,7 @@ impl Recents {
         self.ring();
     }
 
-    /// A session begins in which a stream is heard from a number on.
+    /// Restarts a stream: a session began that receives it from a number on.
     pub(super) fn begin(&self, stream: &LinkedStream, head: u64) {
         self.with(stream.key(), |recent| {
             *recent = Recent { head, is_new: true, ..Recent::default() };
@@ -102,23 +102,23 @@ impl Recents {
         self.ring();
     }
 
-    /// A stream is not heard any longer.
+    /// Records that a stream is not followed now.
     pub(super) fn lose(&self, stream: &LinkedStream) {
         self.with(stream.key(), |recent| (recent.is_new, recent.is_lost) = (true, true));
         self.ring();
     }
 
-    /// Returns true if a session began since this was asked.
+    /// Returns true if a session began since the last call.
     pub(super) fn take_new(&self, stream: &LinkedStream) -> bool {
         self.with(stream.key(), |recent| std::mem::take(&mut recent.is_new))
     }
 
-    /// A stream that was lost can be heard again.
+    /// Permits to follow a lost stream again.
     pub(super) fn allow_return(&self, stream: &LinkedStream) {
         self.with(stream.key(), |recent| recent.may_return = true);
     }
 
-    /// Returns true if a stream that was lost can be heard again, once.
+    /// Returns true, once, if a lost stream can be followed again.
     pub(super) fn may_return(&self, stream: &LinkedStream) -> bool {
         self.with(stream.key(), |recent| {
             let may = std::mem::take(&mut recent.may_return);
@@ -127,7 +127,7 @@ impl Recents {
         })
     }
 
-    /// Returns the streams that are not heard.
+    /// Returns the streams that are not followed now.
     pub(super) fn lost<'a>(
         &self,
         streams: impl Iterator<Item = &'a LinkedStream>,
@@ -135,7 +135,7 @@ impl Recents {
         streams.filter(|stream| self.with(stream.key(), |recent| recent.is_lost)).collect()
     }
 
-    /// A stream has messages up to a number.
+    /// Raises the newest known number of a stream.
     pub(super) fn note_head(&self, stream: &LinkedStream, head: u64) {
         self.with(stream.key(), |recent| recent.head = recent.head.max(head));
         self.ring();
@@ -145,8 +145,8 @@ impl Recents {
         self.with(stream.key(), |recent| recent.head)
     }
 
-    /// Gives each message after a number to `each` until it returns false. Returns false if some of
-    /// them are no longer here.
+    /// Calls `each` with the messages after a number until it returns false. Returns false if some
+    /// of them are no longer here.
     pub(super) fn each_after(
         &self,
         stream: &LinkedStream,

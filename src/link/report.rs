@@ -1,4 +1,4 @@
-//! What a link reports: changes for its log, and counters.
+//! Reports of a link: changes for its log, and counters.
 
 use std::{
     collections::BTreeMap,
@@ -14,33 +14,33 @@ use crate::chat::names::HostName;
 pub enum LinkReport {
     /// Everything is exported and imported from now on.
     Linked,
-    /// Something works again, or is worth to know.
+    /// A part of the link works again, or has a piece of information.
     Note(String),
-    /// Something does not work, and is tried again.
+    /// A part of the link fails, and is tried again.
     Warning(String),
 }
 
 /// Counters of one host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct HostCounts {
-    /// Messages that were exported, for the own host; that were imported, for others.
+    /// Exported messages of this host; imported ones of another.
     pub messages: u64,
-    /// Messages, batches and receipts that were refused.
+    /// Refused messages, batches and receipts.
     pub refused: u64,
     /// Times at which messages of the host were missing.
     pub gaps: u64,
     /// Time between the publication of the last batch at the carrier and its import, microseconds.
     pub lag_us: u64,
-    /// Its link was heard of in the last seconds.
+    /// True if its link was heard in the last seconds.
     pub reachable: bool,
 }
 
 /// Counters of a link.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LinkCounts {
-    /// By host; the own one counts exports.
+    /// Counters by host; those of this host count exports.
     pub hosts: BTreeMap<HostName, HostCounts>,
-    /// The carrier is connected.
+    /// True if the carrier is connected.
     pub connected: bool,
     /// Numbers that wait to be exported, of all rooms.
     pub waiting: u64,
@@ -51,7 +51,7 @@ pub struct LinkCounts {
 pub(super) struct Reporter {
     to: Sender<LinkReport>,
     counts: Mutex<LinkCounts>,
-    /// Last warning about each thing, so that what goes on is said once.
+    /// Last warning about each thing, so that a lasting fault is reported once.
     said: Mutex<BTreeMap<String, String>>,
 }
 
@@ -78,7 +78,7 @@ impl Reporter {
     }
 
     pub(super) fn send(&self, report: LinkReport) {
-        // A log that is not read is not waited for.
+        // A full log loses reports, so that it does not delay the link.
         let _ = self.to.try_send(report);
     }
 

@@ -1,4 +1,4 @@
-//! A link from its beginning to its end: its threads, and what they share.
+//! A link from its beginning to its end: its threads, and their shared state.
 
 use std::{
     sync::Arc,
@@ -6,17 +6,23 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crossbeam_channel::Sender;
+use tokio::runtime::{Builder, Handle};
+
 use super::{
     batch::PresenceNews,
-    carrier::{Carrier, CarrierError, ConnectError, ConnectionState, Filter, Limits, Settings},
+    carrier::{
+        Carrier, CarrierConnectError, CarrierError, CarrierSettings, ConnectionState, Filter,
+        StreamLimits,
+    },
     consumer,
     exporter::Exporter,
     importer::Importer,
-    local::{Local, LocalError},
+    local::{LocalError, LocalSession},
     presence,
     recent::Recents,
     report::{LinkCounts, LinkReport, Reporter},
-    stop::Stop,
+    signals::LinkSignals,
     subject,
     watcher::Watcher,
 };
@@ -28,52 +34,49 @@ use crate::{
     wire::hello::Hello,
 };
 
-use crossbeam_channel::Sender;
-use tokio::runtime::{Builder, Handle};
-
-/// Pause between tries to reach the carrier, or the server of this host, for the first time.
+/// Pause between attempts to reach the carrier, or the server of this host, for the first time.
 const TRY_EVERY: Duration = Duration::from_secs(1);
-/// Time after which another link of the same server is none that was killed just before.
+/// Time in which the session of a killed link of the same server ends.
 const PREDECESSOR_ENDS: Duration = Duration::from_secs(5);
-/// Maximum time in which a goodbye is said.
+/// Maximum time for the goodbye to other hosts.
 const BYE_WITHIN: Duration = Duration::from_millis(500);
 
 /// Settings of a link.
 #[derive(Debug, Clone)]
 pub struct LinkOptions {
     /// Connection to the carrier.
-    pub carrier: Settings,
+    pub carrier: CarrierSettings,
     /// Limits of the stream there.
-    pub limits: Limits,
+    pub limits: StreamLimits,
     /// Name of this host.
     pub host: HostName,
-    /// Rooms to carry, and whether announcements are carried.
+    /// Rooms to carry, and the announcements if they are carried.
     pub streams: Vec<LinkedStream>,
-    /// Creates the stream if it does not exist.
+    /// True to create the stream if it does not exist.
     pub create: bool,
 }
 
-/// Why a link ended.
+/// Reason why a link ended.
 #[derive(Debug, thiserror::Error)]
-pub enum LinkError {
-    /// The carrier can't be used, and won't be until something is changed.
+pub enum LinkFailure {
+    /// The carrier can't be used until a configuration is changed.
     #[error("{0}")]
     Carrier(String),
-    /// The server of this host refused it.
+    /// The server of this host refused the link.
     #[error("{0}")]
     Refused(String),
-    /// Another link has the name of this host, or the like.
+    /// Another link has the name of this host, or a thread failed.
     #[error("{0}")]
     Ended(String),
-    /// The system has no more threads or descriptors.
+    /// The system has reached its limit of threads or descriptors.
     #[error("can't start: {0}")]
     System(#[from] std::io::Error),
 }
 
-/// Runs a link until `ends` is closed or gives something, or until it can't go on.
+/// Runs a link until `ends` is closed or has an item, or until the link can't continue.
 ///
 /// # Errors
-/// See [`LinkError`].
+/// Returns the reason for which the link can't continue: see [`LinkFailure`].
 pub fn run(
     options: &LinkOptions,
     places: &Places,
@@ -81,7 +84,7 @@ pub fn run(
     reports: Sender<LinkReport>,
     ends: &crossbeam_channel::Receiver<()>,
     each_second: &mut dyn FnMut(&LinkCounts),
-) -> Result<(), LinkError> {
+) -> Result<(), LinkFailure> {
     let reporter = Arc::new(Reporter::new(reports));
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let handle = runtime.handle().clone();
@@ -98,7 +101,7 @@ pub fn run(
     done
 }
 
-/// What the beginning of a link needs.
+/// Parts that the beginning of a link needs.
 struct SessionOf<'a> {
     options: &'a LinkOptions,
     places: &'a Places,
@@ -112,17 +115,16 @@ impl SessionOf<'_> {
         &self,
         ends: &crossbeam_channel::Receiver<()>,
         each_second: &mut dyn FnMut(&LinkCounts),
-    ) -> Result<(), LinkError> {
+    ) -> Result<(), LinkFailure> {
         let since = Instant::now();
         if self.until(ends, || self.begin_here(since))?.is_none() {
             return Ok(());
         }
         let Some(carrier) = self.until(ends, || self.begin_there())? else { return Ok(()) };
-        let stop = Stop::default();
+        let stop = LinkSignals::default();
         let (wake, woken) = WakeReceiver::new(1)?;
         stop.wake_by(wake);
         let threads = self.start(&carrier, &stop, woken)?;
-        self.reporter.send(LinkReport::Linked);
         let mut state = carrier.state();
         while !stop.is_set() {
             let is_up = matches!(*state.borrow_and_update(), ConnectionState::Connected { .. });
@@ -146,15 +148,15 @@ impl SessionOf<'_> {
         for thread in threads.threads {
             let _ = thread.join();
         }
-        stop.why().map_or(Ok(()), |why| Err(LinkError::Ended(why)))
+        stop.why().map_or(Ok(()), |why| Err(LinkFailure::Ended(why)))
     }
 
-    /// Tries until it succeeds, fails for good, or the link is to end (none).
+    /// Calls `act` until it succeeds, fails permanently, or the link has to end (none).
     fn until<T>(
         &self,
         ends: &crossbeam_channel::Receiver<()>,
-        mut act: impl FnMut() -> Result<Option<T>, LinkError>,
-    ) -> Result<Option<T>, LinkError> {
+        mut act: impl FnMut() -> Result<Option<T>, LinkFailure>,
+    ) -> Result<Option<T>, LinkFailure> {
         loop {
             if let Some(done) = act()? {
                 return Ok(Some(done));
@@ -166,8 +168,8 @@ impl SessionOf<'_> {
         }
     }
 
-    /// Becomes the link of the server of this host.
-    fn begin_here(&self, since: Instant) -> Result<Option<()>, LinkError> {
+    /// Registers as the link of the server of this host.
+    fn begin_here(&self, since: Instant) -> Result<Option<()>, LinkFailure> {
         let mut local = self.local();
         let asked = local.session_key();
         local.quit();
@@ -182,7 +184,7 @@ impl SessionOf<'_> {
             {
                 Ok(None)
             }
-            Err(LocalError::Refused(refusal)) => Err(LinkError::Ended(refusal.text)),
+            Err(LocalError::Refused(refusal)) => Err(LinkFailure::Ended(refusal.text)),
             Err(LocalError::Lost(why)) => {
                 self.reporter.warn("the server of this host", &why);
                 Ok(None)
@@ -190,8 +192,8 @@ impl SessionOf<'_> {
         }
     }
 
-    /// Connects to the carrier, and looks at its stream.
-    fn begin_there(&self) -> Result<Option<Carrier>, LinkError> {
+    /// Connects to the carrier, and checks its stream.
+    fn begin_there(&self) -> Result<Option<Carrier>, LinkFailure> {
         let LinkOptions { carrier: settings, limits, create, .. } = self.options;
         let connected = self.runtime.block_on(async {
             let carrier = Carrier::connect(settings).await?;
@@ -201,7 +203,7 @@ impl SessionOf<'_> {
                 }
                 other => other?,
             };
-            Ok::<_, ConnectError>((carrier, state))
+            Ok::<_, CarrierConnectError>((carrier, state))
         });
         match connected {
             Ok((carrier, state)) => {
@@ -215,20 +217,20 @@ impl SessionOf<'_> {
                 self.reporter.warn("carrier", &e.to_string());
                 Ok(None)
             }
-            Err(e) => Err(LinkError::Carrier(e.to_string())),
+            Err(e) => Err(LinkFailure::Carrier(e.to_string())),
         }
     }
 
-    fn local(&self) -> Local {
-        Local::new(self.places.clone(), self.hello.clone(), self.options.host.clone())
+    fn local(&self) -> LocalSession {
+        LocalSession::new(self.places.clone(), self.hello.clone(), self.options.host.clone())
     }
 
     fn start(
         &self,
         carrier: &Carrier,
-        stop: &Stop,
+        stop: &LinkSignals,
         woken: WakeReceiver<()>,
-    ) -> Result<Threads, LinkError> {
+    ) -> Result<LinkThreads, LinkFailure> {
         let LinkOptions { host, streams, .. } = self.options;
         let link = u64::from_le_bytes(os::random_bytes()?);
         let recents = Arc::new(Recents::new());
@@ -276,12 +278,12 @@ impl SessionOf<'_> {
             spawn("moot-export", Box::new(move || exporter.run()))?,
             spawn("moot-import", Box::new(move || importer.run()))?,
         ];
-        Ok(Threads { threads, tasks, link })
+        Ok(LinkThreads { threads, tasks, link })
     }
 }
 
-/// What runs for a link.
-struct Threads {
+/// Threads and tasks of a running link.
+struct LinkThreads {
     threads: Vec<thread::JoinHandle<()>>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
     /// Number of the link.

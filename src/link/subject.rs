@@ -19,7 +19,7 @@ static BASE32: LazyLock<Encoding> = LazyLock::new(|| {
 /// Subjects of the presence of all hosts.
 pub(super) const PRESENCE: &str = "moot.1.p.*";
 
-/// A subject, read.
+/// Parts of a subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Subject {
     /// Messages of a room, whose folded name is this, or of the announcements (`!`).

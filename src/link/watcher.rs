@@ -1,8 +1,8 @@
-//! The member that hears the linked rooms and says that there is something to export.
+//! The member that receives the linked rooms and reports new messages to the exporter.
 
 use std::time::{Duration, Instant};
 
-use super::{recent::Recents, report::Reporter, stop::Stop};
+use super::{recent::Recents, report::Reporter, signals::LinkSignals};
 use crate::{
     chat::{
         linked::{LinkRequest, LinkedStream},
@@ -15,16 +15,16 @@ use crate::{
     wire::hello::Hello,
 };
 
-/// Interval between tries to follow a room again that was left.
+/// Interval between attempts to follow a lost room again.
 const FOLLOW_AGAIN: Duration = Duration::from_secs(5);
 
-/// See the head of this file.
+/// Member of one link. See the head of this file.
 pub(super) struct Watcher<'a> {
     pub(super) host: &'a HostName,
     pub(super) streams: &'a [LinkedStream],
     pub(super) recents: &'a Recents,
     pub(super) reporter: &'a Reporter,
-    pub(super) stop: &'a Stop,
+    pub(super) stop: &'a LinkSignals,
 }
 
 impl Watcher<'_> {
@@ -47,7 +47,7 @@ impl Watcher<'_> {
         member.quit();
     }
 
-    /// Follows again what was left, once it may be followed: the exporter has asked for that.
+    /// Follows lost streams again, once the exporter has permitted it.
     fn follow_again(&self, member: &mut Member) {
         for stream in self.recents.lost(self.streams.iter()) {
             if self.recents.may_return(stream) {

@@ -10,12 +10,8 @@ use super::{
 };
 use crate::{
     chat::{
-        member::SessionId,
-        names::RoomName,
-        reply::Reply,
-        request::Request,
-        store::{Record, still_to_be_kept},
-        stream_id::StreamId,
+        member::SessionId, names::RoomName, record_order::still_to_be_kept, reply::Reply,
+        request::Request, store::Record, stream_id::StreamId,
     },
     faults::{Fault, planted},
     limits::{RECORDS_RETRY_MS, WILLS_UNSAID_MAX},

@@ -382,8 +382,8 @@ impl Hub {
         self.number(now, of.tag, AccountId::User(uid_of_host(of.host)), draft);
     }
 
-    /// Messages of a stream are stored, those from a place among the ready ones on: their links
-    /// learn it.
+    /// Records that messages of a stream are stored, those from a place among the ready ones on,
+    /// and answers their links.
     pub(super) fn imports_stored(&mut self, tag: StreamId, from: usize) {
         let stream = &self.streams[tag];
         let upto = stream.committed();
@@ -409,7 +409,7 @@ impl Hub {
         }
     }
 
-    /// Messages of a stream could not be stored: their links learn it, and bring them again.
+    /// Refuses messages of a stream that could not be stored: their links bring them again.
     pub(super) fn imports_failed(&mut self, tag: StreamId, refused: &[Pending], why: &str) {
         let key = self.stream_key(tag);
         for from in refused.iter().filter_map(|pending| pending.entry.origin.as_ref()) {
@@ -427,7 +427,7 @@ impl Hub {
     }
 }
 
-/// What the messages of one import have in common.
+/// Properties that all messages of one import share.
 #[derive(Debug, Clone, Copy)]
 struct Importing<'a> {
     host: &'a HostName,

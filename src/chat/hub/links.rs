@@ -1,17 +1,6 @@
 //! Linked hosts: positions of exports and imports, senders of other hosts, and the links that wait
 //! for commits.
 
-use crate::{
-    chat::{
-        linked::{ImportInfo, LinkPosition, LinkedKey},
-        member::{Kind, Member, SessionId},
-        names::{HostName, Label, UserName},
-        stream_id::StreamId,
-    },
-    client::RoomName,
-    faults::{Fault, planted},
-    limits::{LINKED_SENDERS_MAX, LINKED_STREAMS_MAX},
-};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -19,12 +8,23 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
+use crate::{
+    chat::{
+        linked::{ImportInfo, LinkPosition, LinkedKey},
+        member::{Kind, Member, SessionId},
+        names::{HostName, Label, RoomName, UserName},
+        stream_id::StreamId,
+    },
+    faults::{Fault, planted},
+    limits::{LINKED_SENDERS_MAX, LINKED_STREAMS_MAX},
+};
+
 /// First session number of a sender of another host: no session of this one gets so far.
 const SENDER_SESSION_MIN: u64 = 1 << 40;
 
 /// Positions of one stream of one host.
 #[derive(Debug, Clone, Copy, Default)]
-struct Imported {
+struct ImportState {
     /// Position up to which messages have their numbers here, or are not wanted.
     numbered: LinkPosition,
     /// The same, stored.
@@ -33,27 +33,28 @@ struct Imported {
     in_flight: u32,
 }
 
-/// A link that waits until what it brought is stored.
+/// A link that waits until the messages that it brought are stored.
 #[derive(Debug)]
 pub(super) struct LinkWaiter {
     pub(super) session: SessionId,
     pub(super) serial: u32,
     /// Number here of the last message that it waits for.
     pub(super) seq: u64,
-    /// Position that it is told then, and the messages that were refused.
+    /// Position in its reply.
     pub(super) at: LinkPosition,
+    /// Number of messages that were refused.
     pub(super) refused: u32,
 }
 
 /// Handle of a sender of another host.
 type RemoteSender = (UserName, Option<Label>, Kind);
 
-/// See the head of this file.
+/// All links of this host. See the head of this file.
 #[derive(Debug, Default)]
-pub(super) struct Links {
+pub(super) struct LinkTable {
     /// Links by their sessions, each with the name of this host.
     links: FxHashMap<SessionId, HostName>,
-    imports: BTreeMap<(HostName, LinkedKey), Imported>,
+    imports: BTreeMap<(HostName, LinkedKey), ImportState>,
     /// By the name of this host at that time, and stream.
     exports: HashMap<(HostName, LinkedKey), LinkPosition>,
     /// Number of the history that they belong to.
@@ -63,13 +64,13 @@ pub(super) struct Links {
     waiting: Vec<(StreamId, LinkWaiter)>,
 }
 
-impl Links {
-    /// Continues where the last boot was.
+impl LinkTable {
+    /// Continues at the positions of the last boot.
     pub(super) fn restore(&mut self, imports: Vec<ImportInfo>, epoch: u32) {
         self.epoch = epoch;
         for ImportInfo { host, stream, at } in imports {
             self.imports
-                .insert((host, stream), Imported { numbered: at, stored: at, in_flight: 0 });
+                .insert((host, stream), ImportState { numbered: at, stored: at, in_flight: 0 });
         }
     }
 
@@ -100,7 +101,7 @@ impl Links {
         keys.filter_map(|key| RoomName::existing(key).ok()).collect()
     }
 
-    /// Sessions that link this host with others.
+    /// Returns the sessions that link this host with others.
     pub(super) fn sessions(&self) -> impl Iterator<Item = SessionId> {
         self.links.keys().copied()
     }
@@ -150,20 +151,20 @@ impl Links {
         self.imports.entry((host.clone(), key.into())).or_default().numbered = at;
     }
 
-    /// A message of a host got its number.
+    /// Counts a message of a host that got its number.
     pub(super) fn count_numbered(&mut self, host: &HostName, key: &str) {
         self.imports.entry((host.clone(), key.into())).or_default().in_flight += 1;
     }
 
-    /// A message of a host is stored.
+    /// Records that a message of a host is stored.
     pub(super) fn set_stored(&mut self, host: &HostName, key: &str, at: LinkPosition) {
         let imported = self.imports.entry((host.clone(), key.into())).or_default();
         imported.in_flight = imported.in_flight.saturating_sub(1);
         imported.stored = imported.stored.max(at);
     }
 
-    /// Returns the position up to which nothing more is to be stored, if that is not recorded: what
-    /// follows the last stored message was not wanted.
+    /// Returns the position up to which nothing more is to be stored, if that is not recorded: the
+    /// messages after the last stored one were not wanted.
     pub(super) fn take_unrecorded(&mut self, host: &HostName, key: &str) -> Option<LinkPosition> {
         let imported = self.imports.get_mut(&(host.clone(), key.into()))?;
         if imported.in_flight > 0 || imported.stored >= imported.numbered {
@@ -173,7 +174,7 @@ impl Links {
         Some(imported.stored)
     }
 
-    /// Messages of a host were not stored: they can come again.
+    /// Returns to the stored position of a host: messages after it can come again.
     pub(super) fn take_back(&mut self, host: &HostName, key: &str) {
         if planted(Fault::ImportPositionSurvivesFailure) {
             return;

@@ -71,6 +71,7 @@ mod restored;
 mod resubmits;
 mod roles;
 mod rooms;
+mod roster;
 #[cfg(test)]
 mod scene;
 mod session;

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{Action, Hub};
 use crate::{
     chat::{
         clock::Now,
@@ -25,18 +24,19 @@ const FORGOTTEN_AFTER_US: u64 = 7 * 24 * 60 * 60 * 1_000_000;
 struct HostRows {
     /// The link that brought them.
     link: SessionId,
+    /// Rows in the presence table.
     shown: Vec<Row>,
     /// Parts of the next roster.
     next: Vec<RemoteMember>,
 }
 
-/// Whether a host was heard of lately.
+/// Reachability of a host.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HostSeen {
     pub(super) reachable: bool,
     /// Announcements are carried to it.
     pub(super) announces: bool,
-    /// Since when, microseconds since 1970; 0 if that is not known.
+    /// Time of the last change, microseconds since 1970; 0 if not known.
     pub(super) since_wall_us: i64,
     /// The same, monotonic microseconds.
     since_us: u64,
@@ -52,7 +52,7 @@ pub(super) struct RemoteRows {
 }
 
 impl RemoteRows {
-    /// Hosts that are linked, or were in the last days.
+    /// Returns the hosts that are linked, or were in the last days.
     pub(super) fn hosts_seen(&self, now: Now) -> impl Iterator<Item = (&HostName, HostSeen)> {
         let is_recent = move |seen: &HostSeen| {
             seen.reachable || now.mono_us.saturating_sub(seen.since_us) < FORGOTTEN_AFTER_US
@@ -60,8 +60,8 @@ impl RemoteRows {
         self.seen.iter().filter(move |(_, seen)| is_recent(seen)).map(|(host, seen)| (host, *seen))
     }
 
-    /// A host is reachable from now on, or no longer. `announces`: announcements are carried to it;
-    /// none: as before.
+    /// Records that a host is reachable from now on, or no longer. `announces`: announcements are
+    /// carried to it; none: as before.
     fn see(&mut self, now: Now, host: &HostName, reachable: bool, announces: Option<bool>) {
         let is_full = self.seen.len() >= LINK_HOSTS_MAX;
         match self.seen.get_mut(host) {
@@ -83,7 +83,12 @@ impl RemoteRows {
     }
 
     /// Adds a part of a roster; returns the rows that change and those that go, once it is whole.
-    fn add(&mut self, now: Now, id: SessionId, roster: Roster) -> (Vec<Row>, Vec<SessionId>) {
+    pub(super) fn add(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        roster: Roster,
+    ) -> (Vec<Row>, Vec<SessionId>) {
         let Roster { host, reachable, announces, members, is_last } = roster;
         let others: usize = self
             .hosts
@@ -126,15 +131,15 @@ impl RemoteRows {
         (changed, gone)
     }
 
-    /// Takes all rows that a link brought.
-    fn take_of(&mut self, now: Now, id: SessionId) -> Vec<SessionId> {
+    /// Removes all rows that a link brought; returns their sessions.
+    pub(super) fn take_of(&mut self, now: Now, id: SessionId) -> Vec<SessionId> {
         let of: Vec<_> = self.hosts.extract_if(.., |_, rows| rows.link == id).collect();
         of.iter().for_each(|(host, _)| self.see(now, host, false, None));
         of.into_iter().flat_map(|(_, rows)| rows.shown).map(|row| row.session).collect()
     }
 }
 
-/// Returns true if two rows say the same of a session.
+/// Returns true if two rows differ in the time of activity only.
 fn is_same(known: &Row, new: &Row) -> bool {
     *known == Row { active_mono_us: known.active_mono_us, ..new.clone() }
 }
@@ -162,34 +167,5 @@ fn row_of(
         label,
         status: status.into(),
         rooms,
-    }
-}
-
-impl Hub {
-    /// Shows the sessions of another host.
-    pub(super) fn show_roster(&mut self, now: Now, id: SessionId, mut roster: Roster) {
-        for member in &mut roster.members {
-            // Rooms that do not exist here are not shown, and a private one is shown to no one.
-            member.rooms.retain(|room| {
-                let tag = self.directory.room(room);
-                let rules = tag.and_then(|tag| self.room_rules(tag));
-                rules.is_some_and(|(_, _, rules)| !rules.private)
-            });
-        }
-        self.looked_at(roster.members.len());
-        let (changed, gone) = self.remote_rows.add(now, id, roster);
-        for row in changed {
-            self.out.push(Action::Row(Box::new(row)));
-        }
-        for session in gone {
-            self.out.push(Action::RowGone(session));
-        }
-    }
-
-    /// A link ended: nothing is known of its hosts any longer.
-    pub(super) fn remote_rows_ended(&mut self, now: Now, id: SessionId) {
-        for session in self.remote_rows.take_of(now, id) {
-            self.out.push(Action::RowGone(session));
-        }
     }
 }

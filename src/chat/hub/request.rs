@@ -9,7 +9,7 @@ use crate::{
         names::{Label, RoomName, Target, UserName},
         refusal::{Refusal, RefusalCode, refuse},
         reply::Reply,
-        request::{Begin, Follow, Request, SessionRequest},
+        request::{Announce, Begin, Follow, Request, SessionRequest},
         store::Question,
         stream_id::StreamId,
     },
@@ -143,12 +143,7 @@ impl Hub {
             Request::Topic { room, topic } => self.set_topic(now, id, &room, topic).map(WhenStored),
             Request::Away { label, text } => self.away(id, label, Some(&text)).map(Done),
             Request::Back { label } => self.away(id, label, None).map(Done),
-            Request::Announce(announce) => {
-                self.active(now, id);
-                // Without a reply it is answered once it is published.
-                let made = self.announce(now, id, serial, &announce)?;
-                Ok(made.map_or(Later, WhenStored))
-            }
+            Request::Announce(announce) => self.announce_by_request(now, id, serial, &announce),
             Request::Receipt { id: of, skip } => self.receipt(id, of, skip).map(Done),
             Request::Notices { skip } => Ok(Done(self.notices_from(now, id, skip))),
             Request::Notice { id: of } => self.notice(now, id, of).map(Done),
@@ -166,9 +161,7 @@ impl Hub {
             Request::Link(request) => self.link_request(now, id, serial, request),
             Request::Session(request) => Ok(Done(self.session_request(now, id, &request))),
             Request::Ask { counter, again } => {
-                // Without a reply it is answered once the message is published.
-                let asked = self.ask_for(now, id, serial, (counter, again))?;
-                Ok(asked.map_or(Later, Done))
+                self.ask_by_request(now, id, serial, (counter, again))
             }
             Request::Answer(answering) => self.answer_in(id, answering).map(Done),
             Request::Take { stream, seq } => self.take(id, stream, seq).map(Done),
@@ -176,6 +169,31 @@ impl Hub {
                 self.answered(id, (stream, seq), failed, silent).map(Done)
             }
         }
+    }
+
+    fn announce_by_request(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        serial: u32,
+        announce: &Announce,
+    ) -> Result<Routed, Refusal> {
+        self.active(now, id);
+        // Without a reply it is answered once it is published.
+        let made = self.announce(now, id, serial, announce)?;
+        Ok(made.map_or(Routed::Later, Routed::WhenStored))
+    }
+
+    fn ask_by_request(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        serial: u32,
+        (counter, again): (u64, bool),
+    ) -> Result<Routed, Refusal> {
+        // Without a reply it is answered once the message is published.
+        let asked = self.ask_for(now, id, serial, (counter, again))?;
+        Ok(asked.map_or(Routed::Later, Routed::Reply))
     }
 
     fn session_request(&mut self, now: Now, id: SessionId, request: &SessionRequest) -> Reply {

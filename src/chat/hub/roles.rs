@@ -78,7 +78,7 @@ impl Hub {
         Ok(Reply::Done)
     }
 
-    /// Bans or mutes a user of a linked host. The own name is the user's only identity here.
+    /// Bans or mutes a user of a linked host. Here the name is the user's only identity.
     fn set_remote_role(
         &mut self,
         now: Now,

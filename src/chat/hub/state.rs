@@ -13,7 +13,7 @@ use super::{
     follows::FollowTable,
     instances::Instances,
     kicks::Kicks,
-    links::Links,
+    links::LinkTable,
     output::HubOutput,
     remote_rows::RemoteRows,
     sessions::{Session, Sessions, Wait},
@@ -62,7 +62,7 @@ pub struct Hub {
     pub(super) asking: WorkQueue,
     pub(super) kicks: Kicks,
     pub(super) audit_log: AuditLog,
-    pub(super) links: Links,
+    pub(super) links: LinkTable,
     pub(super) remote_rows: RemoteRows,
     pub(super) out: HubOutput,
 }
@@ -90,7 +90,7 @@ impl Hub {
             asking,
             kicks: Kicks::default(),
             audit_log: AuditLog::default(),
-            links: Links::default(),
+            links: LinkTable::default(),
             remote_rows: RemoteRows::default(),
             out: HubOutput::default(),
         }

@@ -17,7 +17,12 @@ pub(in crate::command) struct LinkArgs {
     #[arg(long, value_name = "NAME", value_parser = str::parse::<HostName>)]
     pub(in crate::command) host: Option<HostName>,
     /// Carry these rooms, in both directions
-    #[arg(long, value_name = "ROOM,…", value_delimiter = ',', value_parser = str::parse::<RoomName>)]
+    #[arg(
+        long,
+        value_name = "ROOM,…",
+        value_delimiter = ',',
+        value_parser = str::parse::<RoomName>,
+    )]
     pub(in crate::command) rooms: Vec<RoomName>,
     /// Carry announcements, with a receipt for each host
     #[arg(long)]
@@ -44,7 +49,12 @@ pub(in crate::command) struct LinkArgs {
     #[arg(long, value_name = "DUR", requires = "create")]
     pub(in crate::command) max_age: Option<Dur>,
     /// With --create: remove the oldest messages above N mebibytes
-    #[arg(long, value_name = "N", requires = "create", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "create",
+        value_parser = clap::value_parser!(u64).range(1..),
+    )]
     pub(in crate::command) max_mib: Option<u64>,
     /// Check each thing that a link needs, say what is wrong, and exit
     #[arg(long)]

@@ -270,8 +270,9 @@ const REMARKS: &[(&str, &str)] = &[
         "CMD is one argument, split at spaces ('prog -x \"a b\"'). If the target comes before \
          --exec, the words after the program are its arguments, up to the next option of moot; \
          after `--` all of them are. The program gets MOOT_TYPE, MOOT_ID, MOOT_ROOM or MOOT_WITH, \
-         MOOT_SEQ, MOOT_TS, MOOT_FROM, MOOT_USER, MOOT_LABEL, MOOT_HOST, MOOT_UID, MOOT_PID, MOOT_SESSION, \
-         MOOT_KIND, MOOT_REPLY_TO, MOOT_MENTION, MOOT_LEVEL and MOOT_SERVER in its environment.",
+         MOOT_SEQ, MOOT_TS, MOOT_FROM, MOOT_USER, MOOT_LABEL, MOOT_HOST, MOOT_UID, MOOT_PID, \
+         MOOT_SESSION, MOOT_KIND, MOOT_REPLY_TO, MOOT_MENTION, MOOT_LEVEL and MOOT_SERVER in its \
+         environment.",
     ),
     (
         "answer",

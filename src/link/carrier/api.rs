@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::sync::{broadcast, watch};
 
 use super::{
-    Carrier,
+    client::Carrier,
     error::{CarrierError, Denial},
     monitor::{ConnectionState, Monitor},
 };
@@ -21,7 +21,7 @@ pub(super) mod code {
 
 /// Reason why a request has no reply.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum RequestFailure {
     /// No server answers on the subject.
     NoResponders,
     /// Payload and headers exceed the limit of the server; the text has both sizes.
@@ -55,13 +55,13 @@ impl Carrier {
         subject: &str,
         headers: HeaderMap,
         payload: Bytes,
-    ) -> Result<Message, Failure> {
+    ) -> Result<Message, RequestFailure> {
         let monitor = &self.inner.monitor;
         let mut denials = monitor.denials();
         let mut state = monitor.state();
-        let number = connection_number(&mut state).map_err(Failure::Other)?;
+        let number = connection_number(&mut state).map_err(RequestFailure::Other)?;
         if let Some(denial) = monitor.inbox_denial() {
-            return Err(Failure::Other(denial.into()));
+            return Err(RequestFailure::Other(denial.into()));
         }
         let mut request = Request::new().payload(payload).timeout(None);
         if !headers.is_empty() {
@@ -73,11 +73,15 @@ impl Carrier {
             reply = self.inner.client.send_request(subject.to_owned(), request) => {
                 reply.map_err(|e| failure(&e, subject))
             }
-            denial = denied(&mut denials, subject, monitor) => Err(Failure::Other(denial.into())),
-            why = lost(&mut state, number) => Err(Failure::Other(CarrierError::Lost { why })),
+            denial = denied(&mut denials, subject, monitor) => {
+                Err(RequestFailure::Other(denial.into()))
+            }
+            why = lost(&mut state, number) => {
+                Err(RequestFailure::Other(CarrierError::Lost { why }))
+            }
             () = tokio::time::sleep(after) => {
                 let subject = subject.to_owned();
-                Err(Failure::Other(CarrierError::TimedOut { subject, after }))
+                Err(RequestFailure::Other(CarrierError::TimedOut { subject, after }))
             }
         }
     }
@@ -91,9 +95,9 @@ impl Carrier {
         let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
         let reply = self.request(&format!("$JS.API.{what}"), HeaderMap::new(), body).await;
         let reply = reply.map_err(|e| match e {
-            Failure::NoResponders => CarrierError::NoJetStream,
-            Failure::TooLarge(why) => CarrierError::Unsent { subject: what.to_owned(), why },
-            Failure::Other(e) => e,
+            RequestFailure::NoResponders => CarrierError::NoJetStream,
+            RequestFailure::TooLarge(why) => CarrierError::Unsent { subject: what.to_owned(), why },
+            RequestFailure::Other(e) => e,
         })?;
         let malformed = |why| CarrierError::Malformed { what: what.to_owned(), why };
         let reply: Value =
@@ -110,7 +114,7 @@ impl Carrier {
         }
     }
 
-    /// As [`Carrier::api`], with JetStream's errors as refusals.
+    /// Sends a request as [`Carrier::api`] does, with JetStream's errors as refusals.
     pub(super) async fn api_value(&self, what: &str, body: &Value) -> Result<Value, CarrierError> {
         self.api(what, body).await?.map_err(|e| CarrierError::Refused {
             what: what.to_owned(),
@@ -120,17 +124,17 @@ impl Carrier {
     }
 }
 
-fn failure(error: &async_nats::RequestError, subject: &str) -> Failure {
+fn failure(error: &async_nats::RequestError, subject: &str) -> RequestFailure {
     match error.kind() {
-        RequestErrorKind::NoResponders => Failure::NoResponders,
-        RequestErrorKind::MaxPayloadExceeded => Failure::TooLarge(error.to_string()),
+        RequestErrorKind::NoResponders => RequestFailure::NoResponders,
+        RequestErrorKind::MaxPayloadExceeded => RequestFailure::TooLarge(error.to_string()),
         RequestErrorKind::InvalidSubject => {
             let (subject, why) = (subject.to_owned(), error.to_string());
-            Failure::Other(CarrierError::Unsent { subject, why })
+            RequestFailure::Other(CarrierError::Unsent { subject, why })
         }
         // The client task ended; the request may have been written before.
         RequestErrorKind::TimedOut | RequestErrorKind::Other => {
-            Failure::Other(CarrierError::Lost { why: error.to_string() })
+            RequestFailure::Other(CarrierError::Lost { why: error.to_string() })
         }
     }
 }

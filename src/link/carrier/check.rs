@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{
-    Carrier,
-    api::{ApiError, Failure},
+    api::{ApiError, RequestFailure},
+    client::Carrier,
     consume::version_of,
     error::CarrierError,
     message::micros,
-    settings::Limits,
+    settings::StreamLimits,
     stream::HEADERS_MAX,
 };
 
@@ -29,18 +29,18 @@ const IMPOSSIBLE_SEQUENCE: &str = "9223372036854775807";
 /// Assessment of one finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
-    /// Works.
+    /// The link can use it.
     Good,
-    /// Works, with a weakness that an administrator should know.
+    /// The link can use it, with a weakness that an administrator should know.
     Warning,
     /// The link can't work.
     Problem,
 }
 
-/// One tried thing.
+/// Result of one tried thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// Assessment.
+pub struct LinkFinding {
+    /// Assessment of the result.
     pub verdict: Verdict,
     /// One sentence without a period: what was tried, the result, and what to do.
     pub text: String,
@@ -64,7 +64,7 @@ impl Carrier {
     /// leaves nothing behind: publications are made so that the server refuses to store them.
     ///
     /// Takes up to one reply timeout for each failing thing.
-    pub async fn check(&self, subjects: &CheckSubjects, wanted: &Limits) -> Vec<Finding> {
+    pub async fn check(&self, subjects: &CheckSubjects, wanted: &StreamLimits) -> Vec<LinkFinding> {
         let mut found = Vec::new();
         self.check_server(wanted, &mut found);
         let last = self.check_stream(wanted, &mut found).await;
@@ -87,7 +87,7 @@ impl Carrier {
         found
     }
 
-    fn check_server(&self, wanted: &Limits, found: &mut Vec<Finding>) {
+    fn check_server(&self, wanted: &StreamLimits, found: &mut Vec<LinkFinding>) {
         let server = self.server();
         let (name, version) = (&server.name, &server.version);
         found.push(if version_of(version) < Some(OLDEST_VERSION) {
@@ -99,7 +99,8 @@ impl Carrier {
         let max = server.max_payload;
         found.push(if max < needed {
             problem(format!(
-                "the server accepts messages of up to {max} bytes, needed are {needed}; raise max_payload"
+                "the server accepts messages of up to {max} bytes, needed are {needed}; raise \
+                 max_payload"
             ))
         } else {
             good(format!("messages of up to {max} bytes are accepted"))
@@ -113,13 +114,22 @@ impl Carrier {
     }
 
     /// Returns the last sequence of the stream, if it can be read.
-    async fn check_stream(&self, wanted: &Limits, found: &mut Vec<Finding>) -> Option<u64> {
+    async fn check_stream(
+        &self,
+        wanted: &StreamLimits,
+        found: &mut Vec<LinkFinding>,
+    ) -> Option<u64> {
         let name = &self.inner.settings.stream;
         match self.stream_state(wanted).await {
             Ok(state) => {
+                let sequences = if state.messages == 0 {
+                    String::new()
+                } else {
+                    format!(", sequences {} to {}", state.first, state.last)
+                };
+                let (messages, bytes) = (state.messages, state.bytes);
                 found.push(good(format!(
-                    "stream {name} has {} messages ({} bytes), sequences {} to {}",
-                    state.messages, state.bytes, state.first, state.last
+                    "stream {name} has {messages} messages ({bytes} bytes){sequences}"
                 )));
                 found.extend(state.differences.into_iter().map(warning));
                 Some(state.last)
@@ -139,9 +149,9 @@ impl Carrier {
         let refused = |code, text| CarrierError::Refused { what: subject.to_owned(), code, text };
         let reply = match self.request(subject, headers, Bytes::new()).await {
             Ok(reply) => reply,
-            Err(Failure::Other(e)) => return Err(e),
-            Err(Failure::TooLarge(why)) => return Err(refused(0, why)),
-            Err(Failure::NoResponders) => {
+            Err(RequestFailure::Other(e)) => return Err(e),
+            Err(RequestFailure::TooLarge(why)) => return Err(refused(0, why)),
+            Err(RequestFailure::NoResponders) => {
                 return Err(refused(0, "no stream stores this subject".to_owned()));
             }
         };
@@ -153,24 +163,25 @@ impl Carrier {
         }
     }
 
-    async fn check_publish(&self, subject: &str) -> Finding {
+    async fn check_publish(&self, subject: &str) -> LinkFinding {
         finding(self.probe(subject).await.map(|()| format!("publishing on {subject} is allowed")))
     }
 
-    async fn check_foreign(&self, subject: &str) -> Finding {
+    async fn check_foreign(&self, subject: &str) -> LinkFinding {
         match self.probe(subject).await {
             Err(CarrierError::Denied(_)) => {
                 good(format!("publishing on {subject} (another host) is denied"))
             }
             Ok(()) => warning(format!(
-                "publishing on {subject} is allowed, which belongs to another host: this host could pass for it; restrict the permissions of this host's user"
+                "publishing on {subject} is allowed, which belongs to another host: this host \
+                 could pass for it; restrict the permissions of this host's user"
             )),
             Err(e) => warning(format!("can't find out whether {subject} is denied: {e}")),
         }
     }
 
     /// Creates a consumer, asks it for a message that does not exist, and removes it.
-    async fn check_consumer(&self, from: u64, found: &mut Vec<Finding>) {
+    async fn check_consumer(&self, from: u64, found: &mut Vec<LinkFinding>) {
         let inbox = self.inner.client.new_inbox();
         let random = inbox.rsplit('.').next().unwrap_or_default();
         let name = format!("{}-check-{random}", self.inner.settings.host);
@@ -218,7 +229,7 @@ impl Carrier {
     }
 
     /// Publishes an empty presence message and waits until it comes back.
-    async fn check_presence(&self, subjects: &CheckSubjects) -> Finding {
+    async fn check_presence(&self, subjects: &CheckSubjects) -> LinkFinding {
         let tried = async {
             let mut messages = self.subscribe_plain(&subjects.presence_all).await?;
             self.publish_plain(&subjects.presence, Bytes::new()).await?;
@@ -243,13 +254,14 @@ impl Carrier {
     }
 }
 
-fn clock_skew(before: u64, after: u64, server: u64) -> Option<Finding> {
+fn clock_skew(before: u64, after: u64, server: u64) -> Option<LinkFinding> {
     let skew = if server < before { before - server } else { server.saturating_sub(after) };
     let skew = Duration::from_micros(skew);
     let direction = if server < before { "ahead of" } else { "behind" };
     (skew > CLOCK_SKEW_MAX).then(|| {
         warning(format!(
-            "the clock of this host is {:.1} s {direction} the clock of the NATS server; synchronize both (NTP)",
+            "the clock of this host is {:.1} s {direction} the clock of the NATS server; \
+             synchronize both (NTP)",
             skew.as_secs_f64()
         ))
     })
@@ -267,20 +279,20 @@ fn is_private(url: &str) -> bool {
         || url.trim().starts_with("tls://")
 }
 
-fn finding(result: Result<String, CarrierError>) -> Finding {
+fn finding(result: Result<String, CarrierError>) -> LinkFinding {
     result.map_or_else(|e| problem(e.to_string()), good)
 }
 
-fn good(text: String) -> Finding {
-    Finding { verdict: Verdict::Good, text }
+fn good(text: String) -> LinkFinding {
+    LinkFinding { verdict: Verdict::Good, text }
 }
 
-fn warning(text: String) -> Finding {
-    Finding { verdict: Verdict::Warning, text }
+fn warning(text: String) -> LinkFinding {
+    LinkFinding { verdict: Verdict::Warning, text }
 }
 
-fn problem(text: String) -> Finding {
-    Finding { verdict: Verdict::Problem, text }
+fn problem(text: String) -> LinkFinding {
+    LinkFinding { verdict: Verdict::Problem, text }
 }
 
 #[cfg(test)]

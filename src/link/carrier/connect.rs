@@ -5,9 +5,9 @@ use std::{error::Error, io, sync::Arc, time::Duration};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, ServerAddr, rustls};
 
 use super::{
-    error::ConnectError,
+    error::CarrierConnectError,
     monitor::{ConnectionState, Monitor},
-    settings::{Credentials, Settings},
+    settings::{CarrierSettings, Credentials},
 };
 
 /// Pause before the second attempt to reconnect; the pause doubles with each attempt.
@@ -16,11 +16,11 @@ const RECONNECT_PAUSE_FIRST: Duration = Duration::from_millis(50);
 /// the presence subject can't fill the memory. Consumers request less.
 const SUBSCRIPTION_CAPACITY: usize = 512;
 
-/// Connects once.
+/// Connects once, without attempts to reconnect before the first connection.
 pub(super) async fn connect(
-    settings: &Settings,
+    settings: &CarrierSettings,
     monitor: &Arc<Monitor>,
-) -> Result<Client, ConnectError> {
+) -> Result<Client, CarrierConnectError> {
     let servers = servers(settings)?;
     let options = options(settings, monitor).await?;
     let client = options.connect(servers).await.map_err(|e| classify(&e, settings))?;
@@ -29,32 +29,34 @@ pub(super) async fn connect(
     let wait = tokio::time::timeout(settings.reply_timeout, state.wait_for(connected));
     match wait.await {
         Ok(Ok(_)) => Ok(client),
-        Ok(Err(_)) | Err(_) => Err(ConnectError::TimedOut { url: settings.url.clone() }),
+        Ok(Err(_)) | Err(_) => Err(CarrierConnectError::TimedOut { url: settings.url.clone() }),
     }
 }
 
-fn servers(settings: &Settings) -> Result<Vec<ServerAddr>, ConnectError> {
+fn servers(settings: &CarrierSettings) -> Result<Vec<ServerAddr>, CarrierConnectError> {
     let host = &settings.host;
     let token = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_' || c == b'-';
     if host.is_empty() || !host.bytes().all(token) {
-        return Err(ConnectError::Settings(format!(
+        return Err(CarrierConnectError::Settings(format!(
             "the host name {host:?} is not usable; use a-z, 0-9, '_' and '-'"
         )));
     }
     let mut servers = Vec::new();
     for url in settings.url.split(',') {
         let server: ServerAddr = url.trim().parse().map_err(|e| {
-            ConnectError::Settings(format!(
+            CarrierConnectError::Settings(format!(
                 "can't read the address {url:?}: {e}; use nats://HOST:PORT or tls://HOST:PORT"
             ))
         })?;
         if server.has_user_pass() {
-            return Err(ConnectError::Settings(
-                "the address of the NATS server has a user or password in it; use --creds FILE, or --user USER with --password-file FILE".to_owned(),
+            return Err(CarrierConnectError::Settings(
+                "the address of the NATS server has a user or password in it; use --creds FILE, \
+                 or --user USER with --password-file FILE"
+                    .to_owned(),
             ));
         }
         if !matches!(server.scheme(), "nats" | "tls") {
-            return Err(ConnectError::Settings(format!(
+            return Err(CarrierConnectError::Settings(format!(
                 "the address {url:?} begins with {}://; use nats:// or tls://",
                 server.scheme()
             )));
@@ -65,9 +67,9 @@ fn servers(settings: &Settings) -> Result<Vec<ServerAddr>, ConnectError> {
 }
 
 async fn options(
-    settings: &Settings,
+    settings: &CarrierSettings,
     monitor: &Arc<Monitor>,
-) -> Result<ConnectOptions, ConnectError> {
+) -> Result<ConnectOptions, CarrierConnectError> {
     let pause_max = settings.reconnect_pause_max;
     let events = Arc::clone(monitor);
     let mut options = ConnectOptions::new()
@@ -84,7 +86,7 @@ async fn options(
         });
     if let Some(path) = &settings.ca_file {
         std::fs::File::open(path).map_err(|e| {
-            ConnectError::Settings(format!(
+            CarrierConnectError::Settings(format!(
                 "can't read the certificate authorities ({}): {e}",
                 path.display()
             ))
@@ -97,7 +99,10 @@ async fn options(
             Ok(options.user_and_password(user.clone(), password.clone()))
         }
         Credentials::File(path) => options.credentials_file(path).await.map_err(|e| {
-            ConnectError::Settings(format!("can't read credentials ({}): {e}", path.display()))
+            CarrierConnectError::Settings(format!(
+                "can't read credentials ({}): {e}",
+                path.display()
+            ))
         }),
     }
 }
@@ -110,23 +115,23 @@ fn pause(attempt: usize, max: Duration) -> Duration {
     }
 }
 
-fn classify(error: &async_nats::ConnectError, settings: &Settings) -> ConnectError {
+fn classify(error: &async_nats::ConnectError, settings: &CarrierSettings) -> CarrierConnectError {
     let url = settings.url.clone();
     let why = root_cause(error);
     match error.kind() {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-            ConnectError::Credentials { url, host: settings.host.clone() }
+            CarrierConnectError::Credentials { url, host: settings.host.clone() }
         }
-        ConnectErrorKind::Dns => ConnectError::Dns { url, why },
-        ConnectErrorKind::TimedOut => ConnectError::TimedOut { url },
-        ConnectErrorKind::Tls => ConnectError::Tls { url, why },
-        ConnectErrorKind::ServerParse => ConnectError::Settings(why),
+        ConnectErrorKind::Dns => CarrierConnectError::Dns { url, why },
+        ConnectErrorKind::TimedOut => CarrierConnectError::TimedOut { url },
+        ConnectErrorKind::Tls => CarrierConnectError::Tls { url, why },
+        ConnectErrorKind::ServerParse => CarrierConnectError::Settings(why),
         ConnectErrorKind::Io | ConnectErrorKind::MaxReconnects => match io_cause(error) {
-            Some(cause) if is_tls(cause) => ConnectError::Tls { url, why },
+            Some(cause) if is_tls(cause) => CarrierConnectError::Tls { url, why },
             Some(cause) if cause.kind() == io::ErrorKind::ConnectionRefused => {
-                ConnectError::Refused { url }
+                CarrierConnectError::Refused { url }
             }
-            Some(_) | None => ConnectError::Io { url, why },
+            Some(_) | None => CarrierConnectError::Io { url, why },
         },
     }
 }
@@ -168,9 +173,12 @@ mod tests {
 
     #[test]
     fn password_in_address_is_rejected() {
-        let settings = Settings::new("nats://u:p@h:4222", "web1");
+        let settings = CarrierSettings::new("nats://u:p@h:4222", "web1");
         let error = servers(&settings).expect_err("a rejection").to_string();
         assert!(error.contains("--password-file"), "expected the option to use: {error}");
-        assert!(servers(&Settings::new("nats://h", "Web.1")).is_err(), "expected no such host");
+        assert!(
+            servers(&CarrierSettings::new("nats://h", "Web.1")).is_err(),
+            "expected no such host"
+        );
     }
 }

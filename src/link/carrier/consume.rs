@@ -20,7 +20,8 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::{
-    Carrier,
+    api::connection_number,
+    client::Carrier,
     error::{CarrierError, ConsumeError},
     message::{Stored, matches},
     monitor::ConnectionState,
@@ -33,6 +34,7 @@ mod pull;
 const QUEUE_CAPACITY: usize = 16;
 /// First pause before a consumer is created again; the pause doubles with each failure.
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
+/// Longest pause before a consumer is created again.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Time without a request after which the server removes a consumer.
 const INACTIVE_THRESHOLD: Duration = Duration::from_secs(60);
@@ -73,7 +75,7 @@ impl fmt::Debug for Messages {
 
 impl Messages {
     /// Returns the next message, in the order of the stream. While the connection is down this
-    /// waits. After an error there are no more: the caller calls [`Carrier::consume`] again.
+    /// waits. An error is the last item: the caller calls [`Carrier::consume`] again.
     /// A dropped future loses nothing.
     ///
     /// # Errors
@@ -134,7 +136,7 @@ impl Carrier {
     ) -> Result<Messages, ConsumeError> {
         let (sender, queue) = mpsc::channel(QUEUE_CAPACITY);
         let restarts = Arc::new(AtomicU64::new(0));
-        let mut reader = Reader {
+        let mut reader = StreamReader {
             carrier: self.clone(),
             filter,
             position: from.saturating_sub(1),
@@ -150,7 +152,7 @@ impl Carrier {
 }
 
 /// The reading task.
-struct Reader {
+struct StreamReader {
     carrier: Carrier,
     filter: Filter,
     /// Sequence of the last message that was passed on.
@@ -171,7 +173,7 @@ struct Consumer {
 }
 
 /// Reason why one consumer ended.
-enum End {
+enum ConsumerEnd {
     /// Another consumer continues; true if this one delivered something.
     Again { worked: bool },
     /// The series of messages ends with this error.
@@ -180,7 +182,7 @@ enum End {
     Dropped,
 }
 
-impl Reader {
+impl StreamReader {
     async fn run(mut self, first: Consumer) {
         let mut consumer = first;
         let mut pause = PAUSE_FIRST;
@@ -189,13 +191,13 @@ impl Reader {
             self.delete(&consumer).await;
             drop(consumer);
             match end {
-                End::Again { worked: true } => pause = PAUSE_FIRST,
-                End::Again { worked: false } => pause = (pause * 2).min(PAUSE_MAX),
-                End::Failed(error) => {
+                ConsumerEnd::Again { worked: true } => pause = PAUSE_FIRST,
+                ConsumerEnd::Again { worked: false } => pause = (pause * 2).min(PAUSE_MAX),
+                ConsumerEnd::Failed(error) => {
                     let _ = self.sender.send(Err(error)).await;
                     return;
                 }
-                End::Dropped => return,
+                ConsumerEnd::Dropped => return,
             }
             let sender = self.sender.clone();
             let next = tokio::select! {
@@ -273,7 +275,7 @@ impl Reader {
     /// Subscribes and creates a consumer that begins after the position.
     async fn open(&mut self, newest_only: bool) -> Result<Consumer, ConsumeError> {
         let carrier = &self.carrier;
-        let connection = super::api::connection_number(&mut carrier.state())?;
+        let connection = connection_number(&mut carrier.state())?;
         let inbox = carrier.inner.client.new_inbox();
         let subscribe = carrier.inner.client.subscribe(inbox.clone());
         let unsent = |why| CarrierError::Unsent { subject: inbox.clone(), why };

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 /// Reason why the first connection failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConnectError {
-    /// A setting is not usable.
+pub enum CarrierConnectError {
+    /// A setting is not usable; the text names it.
     #[error("{0}")]
     Settings(String),
     /// No process listens at the address.
     #[error(
-        "can't connect to {url}: connection refused; check that nats-server runs there and listens on this address"
+        "can't connect to {url}: connection refused; check that nats-server runs there and \
+         listens on this address"
     )]
     Refused {
         /// Address of the server.
@@ -26,7 +27,8 @@ pub enum ConnectError {
     },
     /// The server rejected the credentials.
     #[error(
-        "{url} rejected the credentials of {host}; check the user, its password or credentials file, and the users in the server's configuration"
+        "{url} rejected the credentials of {host}; check the user, its password or credentials \
+         file, and the users in the server's configuration"
     )]
     Credentials {
         /// Address of the server.
@@ -46,7 +48,8 @@ pub enum ConnectError {
     },
     /// The server did not answer in time.
     #[error(
-        "{url} did not answer in time; check that a nats-server listens there and no firewall drops the packets"
+        "{url} did not answer in time; check that a nats-server listens there and no firewall \
+         drops the packets"
     )]
     TimedOut {
         /// Address of the server.
@@ -65,7 +68,7 @@ pub enum ConnectError {
     JetStream(#[from] CarrierError),
 }
 
-impl ConnectError {
+impl CarrierConnectError {
     /// Returns true if a later attempt with the same settings may succeed without a change of a
     /// configuration: the server may have been starting, or the network down.
     #[must_use]
@@ -91,7 +94,8 @@ pub enum CarrierError {
     },
     /// The connection ended between the request and its reply.
     #[error(
-        "the connection to the NATS server ended before its reply: {why}; the link reconnects by itself"
+        "the connection to the NATS server ended before its reply: {why}; the link reconnects by \
+         itself"
     )]
     Lost {
         /// Reason of the disconnection.
@@ -102,7 +106,7 @@ pub enum CarrierError {
     TimedOut {
         /// Subject of the request.
         subject: String,
-        /// Time waited.
+        /// Maximum wait for the reply.
         after: Duration,
     },
     /// The server's permissions do not allow it.
@@ -110,7 +114,8 @@ pub enum CarrierError {
     Denied(#[from] Denial),
     /// JetStream is off at the server or in the account.
     #[error(
-        "JetStream is not enabled on the NATS server or for this account; add jetstream {{ store_dir: … }} to the server's configuration"
+        "JetStream is not enabled on the NATS server or for this account; add jetstream {{ \
+         store_dir: … }} to the server's configuration"
     )]
     NoJetStream,
     /// The stream does not exist.
@@ -158,7 +163,8 @@ impl CarrierError {
 /// Subject that the server's permissions do not allow.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error(
-    "the NATS server denies {} {subject}; add it to the permissions of this host's user", if *.publish { "publishing on" } else { "subscribing to" }
+    "the NATS server denies {} {subject}; add it to the permissions of this host's user",
+    if *.publish { "publishing on" } else { "subscribing to" }
 )]
 pub struct Denial {
     /// True for a publication, false for a subscription.
@@ -173,7 +179,8 @@ pub enum PublishError {
     /// The last message on the subject is not the expected one: it is a repeat, or another link
     /// publishes as this host. Read the last message to tell them apart.
     #[error(
-        "{subject} has another last message than expected (the stream says {found:?}); read the last message again"
+        "{subject} has another last message than expected (the stream says {found:?}); read the \
+         last message again"
     )]
     WrongLast {
         /// Subject of the publication.
@@ -183,7 +190,8 @@ pub enum PublishError {
     },
     /// The message is larger than the server or the stream allows; nothing was stored.
     #[error(
-        "a message of {bytes} bytes on {subject} is too large ({why}); raise max_payload or max_msg_size, or publish smaller batches"
+        "a message of {bytes} bytes on {subject} is too large ({why}); raise max_payload or \
+         max_msg_size, or publish smaller batches"
     )]
     TooLarge {
         /// Subject of the publication.
@@ -195,7 +203,8 @@ pub enum PublishError {
     },
     /// A limit of the stream, the account or the disk is reached; nothing was stored.
     #[error(
-        "the NATS server can't store more on {subject}: {text} (error {code}); raise the limit, or let the stream discard old messages"
+        "the NATS server can't store more on {subject}: {text} (error {code}); raise the limit, \
+         or let the stream discard old messages"
     )]
     Full {
         /// Subject of the publication.
@@ -257,7 +266,8 @@ pub enum ConsumeError {
     },
     /// The stream was deleted and created again: sequences restart.
     #[error(
-        "stream {stream} was created again (at {created_us} µs, before at {before_us} µs); read it from its beginning"
+        "stream {stream} was created again (at {created_us} µs, before at {before_us} µs); read \
+         it from its beginning"
     )]
     Recreated {
         /// Name of the stream.
@@ -269,7 +279,8 @@ pub enum ConsumeError {
     },
     /// The stream ends before the position: its server lost messages, or it is another stream.
     #[error(
-        "stream {stream} ends at {last}, before the position {position} that was read already; its server lost messages, read it from its beginning"
+        "stream {stream} ends at {last}, before the position {position} that was read already; \
+         its server lost messages, read it from its beginning"
     )]
     RolledBack {
         /// Name of the stream.
@@ -281,7 +292,8 @@ pub enum ConsumeError {
     },
     /// Messages after the position were removed before they were read.
     #[error(
-        "stream {stream} begins at {first}: messages from {wanted} on were removed (purge, age or size); continue from {first}"
+        "stream {stream} begins at {first}: messages from {wanted} on were removed (purge, age \
+         or size); continue from {first}"
     )]
     Removed {
         /// Name of the stream.

@@ -12,7 +12,7 @@ pub const GENERATION_HEADER: &str = "Moot-Generation";
 
 /// Export cursor of a host in one room: the header of a stored message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cursor {
+pub struct ExportCursor {
     /// Microseconds since 1970 when the export of the room began under its present numbering.
     pub generation: u64,
     /// Number of the last exported message.
@@ -29,8 +29,8 @@ pub struct Stored {
     /// Time at which the server stored it, microseconds since 1970.
     pub time_us: u64,
     /// Cursor in its headers; none if one of them is missing or is not a decimal number.
-    pub cursor: Option<Cursor>,
-    /// Payload, uninterpreted.
+    pub cursor: Option<ExportCursor>,
+    /// Payload, which the carrier does not interpret.
     pub payload: Bytes,
 }
 
@@ -67,8 +67,8 @@ impl Stored {
     }
 }
 
-fn cursor(generation: Option<u64>, last: Option<u64>) -> Option<Cursor> {
-    Some(Cursor { generation: generation?, last: last? })
+fn cursor(generation: Option<u64>, last: Option<u64>) -> Option<ExportCursor> {
+    Some(ExportCursor { generation: generation?, last: last? })
 }
 
 /// Returns the value of one header in the wire form `NATS/1.0\r\nName: value\r\n`.
@@ -178,7 +178,7 @@ mod tests {
         let json = serde_json::json!({"subject": "moot.1.n.a", "seq": 5, "hdrs": hdrs,
             "data": "aGk=", "time": "2023-11-14T22:13:20.000001Z"});
         let stored = Stored::from_api(&json).expect("a message");
-        assert_eq!(stored.cursor, Some(Cursor { generation: 9, last: 44 }));
+        assert_eq!(stored.cursor, Some(ExportCursor { generation: 9, last: 44 }));
         assert_eq!((stored.sequence, &stored.payload[..]), (5, &b"hi"[..]));
         assert_eq!(stored.time_us, 1_700_000_000_000_001);
     }

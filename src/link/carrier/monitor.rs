@@ -37,14 +37,14 @@ pub enum ConnectionState {
 pub(super) struct Monitor {
     state: watch::Sender<ConnectionState>,
     denials: broadcast::Sender<Denial>,
-    noted: Mutex<Noted>,
+    noted: Mutex<ConnectionFacts>,
     url: String,
     inbox_prefix: String,
 }
 
 /// Facts of the present connection.
 #[derive(Debug, Default)]
-struct Noted {
+struct ConnectionFacts {
     /// Error that the server sent before it may close the connection.
     server_error: Option<String>,
     denied: HashSet<Denial>,
@@ -90,7 +90,7 @@ impl Monitor {
     pub(super) fn apply(&self, event: Event) {
         match event {
             Event::Connected => {
-                *self.noted() = Noted::default();
+                *self.noted() = ConnectionFacts::default();
                 self.state.send_modify(|state| {
                     let (ConnectionState::Connected { number }
                     | ConnectionState::Disconnected { number, .. }) = *state;
@@ -154,7 +154,7 @@ impl Monitor {
         self.disconnected(why);
     }
 
-    fn noted(&self) -> MutexGuard<'_, Noted> {
+    fn noted(&self) -> MutexGuard<'_, ConnectionFacts> {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,7 +5,7 @@ use futures_util::StreamExt;
 use tokio::sync::broadcast;
 
 use super::{
-    Carrier,
+    client::Carrier,
     error::{CarrierError, Denial},
     message::matches,
 };
@@ -15,7 +15,7 @@ use super::{
 pub struct PlainMessage {
     /// Subject on which it was published.
     pub subject: String,
-    /// Payload, uninterpreted.
+    /// Payload, which the carrier does not interpret.
     pub payload: Bytes,
 }
 

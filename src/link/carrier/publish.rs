@@ -5,10 +5,10 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::{
-    Carrier,
-    api::{ApiError, Failure},
+    api::{ApiError, RequestFailure, connection_number},
+    client::Carrier,
     error::{CarrierError, PublishError},
-    message::{Cursor, GENERATION_HEADER, LAST_HEADER},
+    message::{ExportCursor, GENERATION_HEADER, LAST_HEADER},
 };
 
 /// Header that makes the server refuse a message unless the last one on its subject has this
@@ -45,7 +45,7 @@ impl Carrier {
     pub async fn publish(
         &self,
         subject: &str,
-        cursor: Option<Cursor>,
+        cursor: Option<ExportCursor>,
         payload: Bytes,
         expected_last: u64,
     ) -> Result<u64, PublishError> {
@@ -71,21 +71,21 @@ impl Carrier {
         sequence.ok_or_else(|| unknown(format!("the confirmation has no sequence: {reply}")))
     }
 
-    fn unconfirmed(&self, failure: Failure, subject: &str, bytes: usize) -> PublishError {
+    fn unconfirmed(&self, failure: RequestFailure, subject: &str, bytes: usize) -> PublishError {
         let subject = subject.to_owned();
         match failure {
-            Failure::NoResponders => {
+            RequestFailure::NoResponders => {
                 PublishError::NoStream { stream: self.inner.settings.stream.clone(), subject }
             }
-            Failure::TooLarge(why) => PublishError::TooLarge { subject, bytes, why },
-            Failure::Other(CarrierError::Denied(denial)) => denial.into(),
-            Failure::Other(CarrierError::NotConnected { why }) => {
+            RequestFailure::TooLarge(why) => PublishError::TooLarge { subject, bytes, why },
+            RequestFailure::Other(CarrierError::Denied(denial)) => denial.into(),
+            RequestFailure::Other(CarrierError::NotConnected { why }) => {
                 PublishError::NotConnected { why }
             }
-            Failure::Other(CarrierError::Unsent { why, .. }) => {
+            RequestFailure::Other(CarrierError::Unsent { why, .. }) => {
                 PublishError::Refused { subject, code: 0, text: why }
             }
-            Failure::Other(e) => PublishError::Unknown { subject, why: e.to_string() },
+            RequestFailure::Other(e) => PublishError::Unknown { subject, why: e.to_string() },
         }
     }
 
@@ -118,7 +118,7 @@ impl Carrier {
     /// earlier publication on this subject, and `Unsent` if the payload is too large.
     pub async fn publish_plain(&self, subject: &str, payload: Bytes) -> Result<(), CarrierError> {
         let monitor = &self.inner.monitor;
-        super::api::connection_number(&mut monitor.state())?;
+        connection_number(&mut monitor.state())?;
         let unsent = |why| CarrierError::Unsent { subject: subject.to_owned(), why };
         let send = self.inner.client.publish(subject.to_owned(), payload);
         match tokio::time::timeout(self.inner.settings.reply_timeout, send).await {

@@ -33,7 +33,7 @@ impl fmt::Debug for Credentials {
 
 /// Settings of a connection to the carrier.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct CarrierSettings {
     /// Addresses of the NATS server or of the servers of one cluster, separated by commas:
     /// `nats://HOST:PORT`, or `tls://HOST:PORT` to require TLS. Without user and password.
     pub url: String,
@@ -55,7 +55,7 @@ pub struct Settings {
     pub reconnect_pause_max: Duration,
 }
 
-impl Settings {
+impl CarrierSettings {
     /// Returns settings for `host` at `url` with the stream `MOOT`, no credentials, replies within
     /// 5 s, a dead server noticed after 4.5 s, and a reconnection attempt at least every 2 s.
     #[must_use]
@@ -80,7 +80,7 @@ impl Settings {
 
 /// Wanted subjects and limits of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct StreamLimits {
     /// Subjects that the stream stores; may have wildcards.
     pub subjects: Vec<String>,
     /// Age after which a message is removed; zero for no limit.
@@ -91,7 +91,7 @@ pub struct Limits {
     pub payload_max: usize,
 }
 
-impl Default for Limits {
+impl Default for StreamLimits {
     /// Room messages, announcements and receipts for 7 days, up to 1 GiB, in batches of 256 KiB.
     fn default() -> Self {
         Self {

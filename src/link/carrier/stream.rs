@@ -5,18 +5,17 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{
-    Carrier,
     api::code,
-    consume::Filter,
-    error::{CarrierError, ConsumeError},
-    message::{Cursor, Stored, covers, micros},
-    settings::Limits,
+    client::Carrier,
+    error::CarrierError,
+    message::{Stored, covers, micros},
+    settings::StreamLimits,
 };
 
 /// State of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamState {
-    /// Sequence of the first message; one more than `last` if there are no messages.
+    /// Sequence of the first message; `last` + 1 without messages.
     pub first: u64,
     /// Sequence of the last message that was ever stored; 0 if there was none.
     pub last: u64,
@@ -30,15 +29,6 @@ pub struct StreamState {
     /// Differences between the wanted and the found configuration, each a sentence without a
     /// period; empty if the configuration fits.
     pub differences: Vec<String>,
-}
-
-/// End of one subject.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tail {
-    /// Sequence of the last message; 0 if there is none.
-    pub sequence: u64,
-    /// Cursor of the last message that has one.
-    pub cursor: Option<Cursor>,
 }
 
 /// Sequences of the stream at one moment.
@@ -66,7 +56,7 @@ impl Carrier {
     /// # Errors
     /// Returns `NoStream` if the stream does not exist, `NoJetStream`, `Denied`, or a temporary
     /// error of the connection.
-    pub async fn stream_state(&self, wanted: &Limits) -> Result<StreamState, CarrierError> {
+    pub async fn stream_state(&self, wanted: &StreamLimits) -> Result<StreamState, CarrierError> {
         let info = self.stream_info().await?;
         let extent = extent(&info)?;
         let bytes = info.pointer("/state/bytes").and_then(Value::as_u64).unwrap_or(0);
@@ -86,7 +76,7 @@ impl Carrier {
     /// # Errors
     /// Returns `Refused` if a stream with another configuration or an overlapping subject exists,
     /// or the account's limits are too low; and the errors of [`Carrier::stream_state`].
-    pub async fn create_stream(&self, wanted: &Limits) -> Result<StreamState, CarrierError> {
+    pub async fn create_stream(&self, wanted: &StreamLimits) -> Result<StreamState, CarrierError> {
         let name = &self.inner.settings.stream;
         let bytes = i64::try_from(wanted.max_bytes).ok().filter(|bytes| *bytes > 0).unwrap_or(-1);
         let config = json!({
@@ -140,33 +130,6 @@ impl Carrier {
         stored.map(Some).map_err(|why| CarrierError::Malformed { what, why })
     }
 
-    /// Returns the sequence that the next publication on `subject` has to expect, and the newest
-    /// cursor there.
-    ///
-    /// The two usually belong to one message. But NATS lets a host have a reply of the server
-    /// stored on the subject of another host, as the reply subject of a request; such a message
-    /// has no cursor. Then the subject is read from its beginning.
-    ///
-    /// # Errors
-    /// As [`Carrier::last`] and [`Carrier::consume`].
-    pub async fn tail(&self, subject: &str) -> Result<Tail, ConsumeError> {
-        let Some(last) = self.last(subject).await? else { return Ok(Tail::default()) };
-        let mut tail = Tail { sequence: last.sequence, cursor: last.cursor };
-        if tail.cursor.is_some() {
-            return Ok(tail);
-        }
-        let filter = Filter::Subjects(vec![subject.to_owned()]);
-        let mut messages = self.consume(filter, 0).await?;
-        while let Some(stored) = messages.next().await.transpose()? {
-            tail.cursor = stored.cursor.or(tail.cursor);
-            if stored.sequence >= last.sequence {
-                tail.sequence = stored.sequence;
-                break;
-            }
-        }
-        Ok(tail)
-    }
-
     pub(super) async fn extent(&self) -> Result<Extent, CarrierError> {
         extent(&self.stream_info().await?)
     }
@@ -196,18 +159,20 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 /// Returns how a stream's configuration differs from the wanted one, in plain words.
-fn differences(name: &str, config: &Value, wanted: &Limits) -> Vec<String> {
+fn differences(name: &str, config: &Value, wanted: &StreamLimits) -> Vec<String> {
     let mut found = Vec::new();
     let text = |key: &str| config[key].as_str().unwrap_or_default();
     if text("storage") != "file" {
         found.push(format!(
-            "stream {name} has {} storage: a restart of the server loses all messages; create it again with file storage",
+            "stream {name} has {} storage: a restart of the server loses all messages; create it \
+             again with file storage",
             text("storage")
         ));
     }
     if text("retention") != "limits" {
         found.push(format!(
-            "stream {name} has retention {:?}: messages vanish when they are read; create it again with retention limits",
+            "stream {name} has retention {:?}: messages vanish when they are read; create it \
+             again with retention limits",
             text("retention")
         ));
     }
@@ -222,7 +187,7 @@ fn differences(name: &str, config: &Value, wanted: &Limits) -> Vec<String> {
     found
 }
 
-fn differing_subjects(name: &str, config: &Value, wanted: &Limits, found: &mut Vec<String>) {
+fn differing_subjects(name: &str, config: &Value, wanted: &StreamLimits, found: &mut Vec<String>) {
     let subjects: Vec<&str> =
         config["subjects"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     for subject in &wanted.subjects {
@@ -235,13 +200,14 @@ fn differing_subjects(name: &str, config: &Value, wanted: &Limits, found: &mut V
     for subject in subjects {
         if !wanted.subjects.iter().any(|pattern| covers(pattern, subject)) {
             found.push(format!(
-                "stream {name} also stores {subject}, which moot does not need; remove the subject from the stream"
+                "stream {name} also stores {subject}, which moot does not need; remove the \
+                 subject from the stream"
             ));
         }
     }
 }
 
-fn differing_limits(name: &str, config: &Value, wanted: &Limits, found: &mut Vec<String>) {
+fn differing_limits(name: &str, config: &Value, wanted: &StreamLimits, found: &mut Vec<String>) {
     let limit = |key: &str| config[key].as_i64().filter(|limit| *limit > 0).map(i64::unsigned_abs);
     let wanted_age = nanos(wanted.max_age);
     match limit("max_age") {
@@ -307,7 +273,7 @@ mod tests {
         let config = json!({"storage": "file", "retention": "limits", "discard": "old",
             "subjects": ["moot.1.r.>", "moot.1.n.*", "moot.1.a.>"], "max_age": 0, "max_bytes": -1,
             "max_msgs": -1, "max_msg_size": -1, "allow_direct": false});
-        assert_eq!(differences("MOOT", &config, &Limits::default()), [""; 0]);
+        assert_eq!(differences("MOOT", &config, &StreamLimits::default()), [""; 0]);
     }
 
     #[test]
@@ -315,7 +281,7 @@ mod tests {
         let config = json!({"storage": "memory", "retention": "workqueue", "discard": "new",
             "subjects": ["moot.1.r.*", "x.>"], "max_age": 1_000_000_000, "max_bytes": 10, "max_msgs": 5,
             "max_msg_size": 100, "no_ack": true, "republish": {"src": "a"}});
-        let found = differences("MOOT", &config, &Limits::default()).join("\n");
+        let found = differences("MOOT", &config, &StreamLimits::default()).join("\n");
         let keys = ["memory", "workqueue", "discard", "not store moot.1.r.>", "also stores", "1 s"];
         for key in keys.iter().chain(&["max_bytes", "max_msgs 5", "max_msg_size", "no_ack"]) {
             assert!(found.contains(key), "expected {key} in {found}");

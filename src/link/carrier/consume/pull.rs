@@ -13,7 +13,7 @@ use super::{
         error::{CarrierError, ConsumeError},
         message::Stored,
     },
-    Consumer, End, Filter, Reader, from_carrier,
+    Consumer, ConsumerEnd, Filter, StreamReader, from_carrier,
 };
 
 /// Messages of one request.
@@ -51,14 +51,14 @@ impl Pull {
         self.silent_at = Instant::now() + SILENCE_MAX;
     }
 
-    fn again(&self) -> End {
-        End::Again { worked: self.worked }
+    fn again(&self) -> ConsumerEnd {
+        ConsumerEnd::Again { worked: self.worked }
     }
 }
 
-impl Reader {
+impl StreamReader {
     /// Passes on the deliveries of one consumer until it ends.
-    pub(super) async fn pull(&mut self, consumer: &mut Consumer) -> End {
+    pub(super) async fn pull(&mut self, consumer: &mut Consumer) -> ConsumerEnd {
         let sender = self.sender.clone();
         let mut state = self.carrier.state();
         let now = Instant::now();
@@ -79,7 +79,7 @@ impl Reader {
             }
             tokio::select! {
                 biased;
-                () = sender.closed() => return End::Dropped,
+                () = sender.closed() => return ConsumerEnd::Dropped,
                 message = consumer.subscriber.next() => {
                     let Some(message) = message else { return pull.again() };
                     if let Err(end) = self.receive(&mut pull, message).await {
@@ -104,25 +104,25 @@ impl Reader {
     }
 
     /// Returns the result of the last comparison, after all deliveries were passed on.
-    fn verdict(&self, pull: Pull) -> End {
+    fn verdict(&self, pull: Pull) -> ConsumerEnd {
         let wanted = self.position + 1;
         match pull.verdict {
-            None => End::Again { worked: pull.worked },
+            None => ConsumerEnd::Again { worked: pull.worked },
             Some(ConsumeError::Removed { stream, first, .. }) if first <= wanted => {
-                End::Failed(ConsumeError::Purged { stream, first })
+                ConsumerEnd::Failed(ConsumeError::Purged { stream, first })
             }
             Some(ConsumeError::Removed { stream, first, .. }) => {
-                End::Failed(ConsumeError::Removed { stream, wanted, first })
+                ConsumerEnd::Failed(ConsumeError::Removed { stream, wanted, first })
             }
-            Some(error) => End::Failed(error),
+            Some(error) => ConsumerEnd::Failed(error),
         }
     }
 
     /// Returns the reason of the silence: a denied request never has a reply.
-    fn silence(&self, pull: &Pull, consumer: &Consumer) -> End {
+    fn silence(&self, pull: &Pull, consumer: &Consumer) -> ConsumerEnd {
         let denial = self.carrier.inner.monitor.publish_denial(&self.next_subject(consumer));
         let denial = denial.or_else(|| self.carrier.inner.monitor.inbox_denial());
-        denial.map_or(pull.again(), |denial| End::Failed(CarrierError::from(denial).into()))
+        denial.map_or(pull.again(), |denial| ConsumerEnd::Failed(CarrierError::from(denial).into()))
     }
 
     fn next_subject(&self, consumer: &Consumer) -> String {
@@ -152,7 +152,7 @@ impl Reader {
     }
 
     /// Handles one message on the inbox.
-    async fn receive(&mut self, pull: &mut Pull, message: Message) -> Result<(), End> {
+    async fn receive(&mut self, pull: &mut Pull, message: Message) -> Result<(), ConsumerEnd> {
         match message.status {
             None => self.pass_on(pull, message).await,
             Some(StatusCode::IDLE_HEARTBEAT) => {
@@ -174,7 +174,7 @@ impl Reader {
         }
     }
 
-    async fn pass_on(&mut self, pull: &mut Pull, message: Message) -> Result<(), End> {
+    async fn pass_on(&mut self, pull: &mut Pull, message: Message) -> Result<(), ConsumerEnd> {
         let Some((stored, position)) = Stored::from_delivery(message) else { return Ok(()) };
         if position.delivery != pull.delivery + 1 {
             return Err(pull.again());
@@ -188,10 +188,14 @@ impl Reader {
         let wanted = self.position + 1;
         if self.filter == Filter::All && sequence != wanted {
             let stream = self.carrier.inner.settings.stream.clone();
-            return Err(End::Failed(ConsumeError::Removed { stream, wanted, first: sequence }));
+            return Err(ConsumerEnd::Failed(ConsumeError::Removed {
+                stream,
+                wanted,
+                first: sequence,
+            }));
         }
         if self.filter.passes(&stored.subject) && self.sender.send(Ok(stored)).await.is_err() {
-            return Err(End::Dropped);
+            return Err(ConsumerEnd::Dropped);
         }
         self.position = sequence;
         self.known.saw(sequence);

@@ -1,5 +1,4 @@
-//! What the threads of a link tell each other: that it ends, that its name is its own, that the
-//! carrier is another one.
+//! Signals among the threads of a link: its end, the claim of its name, a change of the carrier.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -8,9 +7,9 @@ use std::sync::{
 
 use crate::client::WakeSender;
 
-/// The wish that the link ends, for all threads, and other news for them.
+/// Signals that all threads of a link share. See the head of this file.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Stop {
+pub(super) struct LinkSignals {
     inner: Arc<StopState>,
 }
 
@@ -24,17 +23,17 @@ struct StopState {
     wake: Mutex<Option<WakeSender<()>>>,
 }
 
-impl Stop {
+impl LinkSignals {
     pub(super) fn is_set(&self) -> bool {
         self.inner.is_set.load(Ordering::Relaxed)
     }
 
-    /// Has a thread woken whenever something is told.
+    /// Sets the thread that is woken by each signal that ends the link.
     pub(super) fn wake_by(&self, wake: WakeSender<()>) {
         *self.inner.wake.lock().unwrap_or_else(PoisonError::into_inner) = Some(wake);
     }
 
-    /// Wakes that thread.
+    /// Wakes the thread of [`LinkSignals::wake_by`].
     pub(super) fn wake(&self) {
         let wake = self.inner.wake.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(wake) = &*wake {
@@ -48,7 +47,7 @@ impl Stop {
         self.wake();
     }
 
-    /// Ends the link for a reason. The first one counts.
+    /// Ends the link for a reason. Later reasons are dropped.
     pub(super) fn fail(&self, why: String) {
         let mut reason = self.inner.why.lock().unwrap_or_else(PoisonError::into_inner);
         reason.get_or_insert(why);
@@ -60,7 +59,7 @@ impl Stop {
         self.inner.why.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// No other link has the name of this one.
+    /// Records that no other link has the name of this one.
     pub(super) fn set_claimed(&self) {
         self.inner.is_claimed.store(true, Ordering::Relaxed);
     }
@@ -69,7 +68,7 @@ impl Stop {
         self.inner.is_claimed.load(Ordering::Relaxed)
     }
 
-    /// The stream of the carrier may be another one.
+    /// Records that the stream of the carrier may be another one.
     pub(super) fn carrier_changed(&self) {
         self.inner.changes.fetch_add(1, Ordering::Relaxed);
     }
@@ -78,10 +77,10 @@ impl Stop {
         self.inner.changes.load(Ordering::Relaxed)
     }
 
-    /// Runs the body of a thread. If it panics, the link ends: a part of it would be missed by no
-    /// one.
+    /// Runs the body of a thread. If it panics, the link ends: without this, the other threads
+    /// would continue without it.
     pub(super) fn guard(&self, body: impl FnOnce()) {
-        struct Guard<'a>(&'a Stop);
+        struct Guard<'a>(&'a LinkSignals);
         impl Drop for Guard<'_> {
             fn drop(&mut self) {
                 if std::thread::panicking() {
@@ -100,12 +99,12 @@ mod tests {
 
     #[test]
     fn panic_of_a_thread_ends_the_link() {
-        let stop = Stop::default();
+        let stop = LinkSignals::default();
         let of_thread = stop.clone();
         let thread = std::thread::spawn(move || of_thread.guard(|| panic!("a fault")));
         thread.join().unwrap_err();
         assert!(stop.is_set() && stop.why().is_some());
-        let stop = Stop::default();
+        let stop = LinkSignals::default();
         stop.guard(|| {});
         assert!(!stop.is_set());
     }
