@@ -150,11 +150,14 @@ impl HostBoard {
         if presence.link == self.link {
             return PresenceAction::Nothing;
         }
-        let is_first = match (&presence.news, self.has_claimed()) {
-            (PresenceNews::Hello, true) => return PresenceAction::Answer,
-            (PresenceNews::Hello, false) => presence.link < self.link,
-            (PresenceNews::Roster { .. }, claimed) => !claimed,
-            (PresenceNews::Bye, _) => false,
+        let (is_claimed, is_smaller) = (self.has_claimed(), presence.link < self.link);
+        let is_first = match &presence.news {
+            // It may have begun too late to hear this one.
+            PresenceNews::Hello if is_claimed || !is_smaller => return PresenceAction::Answer,
+            PresenceNews::Hello => true,
+            // Two that could not hear each other may both have claimed the name.
+            PresenceNews::Roster { .. } => !is_claimed || is_smaller,
+            PresenceNews::Bye => false,
         };
         match is_first {
             true => PresenceAction::End(format!(
@@ -269,14 +272,18 @@ mod tests {
         assert!(is_end(heard(&mut new, "web1", 4, PresenceNews::Hello)));
         assert_eq!(
             heard(&mut new, "web1", 6, PresenceNews::Hello),
-            PresenceAction::Nothing,
-            "that one ends"
+            PresenceAction::Answer,
+            "that one ends, but may not have heard this one"
         );
         let mut old = HostBoard { claim_until: Some(Instant::now()), ..new };
         assert_eq!(heard(&mut old, "web1", 1, PresenceNews::Hello), PresenceAction::Answer);
-        for news in [roster(Vec::new(), true), PresenceNews::Bye] {
-            assert_eq!(heard(&mut old, "web1", 1, news), PresenceAction::Nothing);
-        }
+        assert_eq!(heard(&mut old, "web1", 1, PresenceNews::Bye), PresenceAction::Nothing);
+        assert_eq!(
+            heard(&mut old, "web1", 9, roster(Vec::new(), true)),
+            PresenceAction::Nothing,
+            "that one hears the roster of this one"
+        );
+        assert!(is_end(heard(&mut old, "web1", 1, roster(Vec::new(), true))), "both claimed it");
     }
 
     #[test]
