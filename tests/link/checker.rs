@@ -23,7 +23,7 @@ const SHOWN_MAX: usize = 12;
 
 /// Texts of one writer: all that were given to it, and how many of those were acknowledged.
 #[derive(Debug, Default, Clone)]
-struct Written {
+struct WriterTexts {
     sent: Vec<String>,
     acked: usize,
 }
@@ -31,7 +31,7 @@ struct Written {
 /// A sender that sends unique texts until it is told to end.
 pub struct Writer {
     stop: Arc<AtomicBool>,
-    written: Arc<Mutex<Written>>,
+    written: Arc<Mutex<WriterTexts>>,
     thread: Option<JoinHandle<()>>,
     host: String,
     room: String,
@@ -44,7 +44,7 @@ impl Writer {
     pub fn begin(host: &Host, room: &str, name: &str, pause: Duration) -> Self {
         let mut process = host.begin(&["--json", "send", "--lines", room]);
         let stop = Arc::<AtomicBool>::default();
-        let written = Arc::<Mutex<Written>>::default();
+        let written = Arc::<Mutex<WriterTexts>>::default();
         let prefix = format!("{}-{name}-", host.name);
         let (ends, kept, begin) = (Arc::clone(&stop), Arc::clone(&written), prefix.clone());
         let thread = std::thread::spawn(move || {
@@ -100,14 +100,14 @@ impl Drop for Writer {
     }
 }
 
-fn count_acks(process: &mut Process, written: &Mutex<Written>, within: Duration) {
+fn count_acks(process: &mut Process, written: &Mutex<WriterTexts>, within: Duration) {
     if let Ok(line) = process.line_within(within) {
         count_ack(&line, written);
     }
     process.rest().iter().for_each(|line| count_ack(line, written));
 }
 
-fn count_ack(line: &str, written: &Mutex<Written>) {
+fn count_ack(line: &str, written: &Mutex<WriterTexts>) {
     let object: serde_json::Value = serde_json::from_str(line).expect(line);
     match object["type"].as_str() {
         Some("sent") => written.lock().unwrap().acked += 1,

@@ -15,9 +15,9 @@ fn messages_of_all_hosts_are_everywhere_once() {
         .hosts
         .iter()
         .flat_map(|host| {
-            ["a", "b"].map(|name| Writer::begin(host, ROOM, name, Duration::from_micros(100)))
+            ["a", "b"].map(|name| Writer::begin(host, ROOM, name, Duration::from_millis(1)))
         })
         .collect();
-    writers.iter().for_each(|writer| writer.progress(200));
+    writers.iter().for_each(|writer| writer.progress(100));
     checker::check(&world, &mut writers);
 }

@@ -51,23 +51,47 @@ fn which(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).chain(system).map(|dir| dir.join(name)).find(|file| file.exists())
 }
 
-/// Returns the configuration of the users of hosts, each with the smallest permissions, and of
-/// `admin`, who may do everything.
+/// Requests of JetStream that a host may make.
+pub const REQUESTS: [&str; 5] = [
+    "$JS.API.STREAM.INFO.MOOT",
+    "$JS.API.STREAM.MSG.GET.MOOT",
+    "$JS.API.CONSUMER.CREATE.MOOT.>",
+    "$JS.API.CONSUMER.DELETE.MOOT.*",
+    "$JS.API.CONSUMER.MSG.NEXT.MOOT.*",
+];
+/// Subjects that are stored.
+const STORED: [&str; 3] = ["moot.1.r.*.*", "moot.1.n.*", "moot.1.a.*.*.*"];
+
+/// Returns the configuration of two accounts, as `config/nats` has it: the stream's, with a user
+/// `admin`, and that of the hosts, each with the smallest permissions.
 pub fn users(hosts: &[&str]) -> String {
+    let requests = REQUESTS.map(|request| format!("{request:?}")).join(", ");
+    let services = || STORED.iter().chain(["$JS.API.INFO"].iter()).chain(&REQUESTS);
+    let exports: String = services()
+        .map(|subject| {
+            let response = if subject.contains("NEXT") { "response: stream, " } else { "" };
+            format!("      {{ service: {subject:?}, {response}accounts: [HOSTS] }}\n")
+        })
+        .collect();
+    let imports: String = services()
+        .map(|subject| {
+            format!("      {{ service: {{ account: CARRIER, subject: {subject:?} }} }}\n")
+        })
+        .collect();
     let host = |host: &&str| {
         format!(
-            r#"    {{ user: {host}, password: {PASSWORD}, permissions: {{
+            r#"      {{ user: {host}, password: {PASSWORD}, permissions: {{
         publish: [ "moot.1.r.*.{host}", "moot.1.n.{host}", "moot.1.a.*.*.{host}", "moot.1.p.{host}",
-          "$JS.API.STREAM.INFO.MOOT", "$JS.API.STREAM.MSG.GET.MOOT",
-          "$JS.API.CONSUMER.CREATE.MOOT.>", "$JS.API.CONSUMER.MSG.NEXT.MOOT.*",
-          "$JS.API.CONSUMER.DELETE.MOOT.*" ]
+          {requests} ]
         subscribe: [ "_INBOX_{host}.>", "moot.1.p.*" ] }} }}
 "#
         )
     };
     let hosts: String = hosts.iter().map(host).collect();
     format!(
-        "authorization {{\n  users: [\n    {{ user: admin, password: {PASSWORD} }}\n{hosts}  ]\n}}\n"
+        "accounts {{\n  CARRIER {{\n    jetstream: enabled\n    users: [ {{ user: admin, password: \
+         {PASSWORD} }} ]\n    exports: [\n{exports}    ]\n  }}\n  HOSTS {{\n    imports: [\n\
+         {imports}    ]\n    users: [\n{hosts}    ]\n  }}\n}}\n"
     )
 }
 
@@ -111,6 +135,7 @@ impl Nats {
         if let Some(center) = &self.center {
             center.place(&mut command);
         }
+        process::tie(&mut command);
         self.child = Some(machine::spawn(&mut command));
         process::eventually("a connection to the NATS server", || {
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();

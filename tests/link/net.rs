@@ -3,8 +3,12 @@
 use std::{
     fs::File,
     os::{fd::AsRawFd, unix::process::CommandExt},
+    path::Path,
     process::Command,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Once,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use super::machine;
@@ -90,9 +94,11 @@ impl Network {
     /// Returns the reason if namespaces can't be made here: the user is not root, or `ip` is missing.
     pub fn new() -> Result<Self, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        static CLEAN: Once = Once::new();
         if !machine::is_root() {
             return Err("network namespaces need root".to_owned());
         }
+        CLEAN.call_once(remove_abandoned);
         let tag = format!("moot{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let center = Namespace::new(format!("{tag}-c"))?;
         center.ip(&["link", "add", "name", "br0", "type", "bridge"])?;
@@ -126,6 +132,19 @@ impl Network {
     pub fn set_cable(&self, number: usize, up: bool) {
         let state = if up { "up" } else { "down" };
         self.center.ip(&["link", "set", &cable(number), state]).unwrap();
+    }
+}
+
+/// Removes the namespaces of earlier runs that were killed.
+fn remove_abandoned() {
+    for entry in std::fs::read_dir("/run/netns").into_iter().flatten().flatten() {
+        let name = entry.file_name().into_string().unwrap_or_default();
+        let run = name.strip_prefix("moot").and_then(|rest| rest.split_once('-'));
+        let process = run.and_then(|(process, _)| process.parse::<u32>().ok());
+        if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
+            // Another run may remove it at the same time.
+            let _ = ip(&["netns", "del", &name]);
+        }
     }
 }
 

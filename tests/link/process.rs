@@ -2,11 +2,13 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
+    os::unix::process::CommandExt,
     process::{Child, ChildStdin, Command, Stdio},
     sync::{
         Arc, Mutex,
         mpsc::{Receiver, RecvTimeoutError, channel},
     },
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -33,7 +35,7 @@ pub fn holds_within(time: Duration, mut holds: impl FnMut() -> bool) -> bool {
         if Instant::now() >= deadline {
             return false;
         }
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(25));
     }
 }
 
@@ -47,6 +49,19 @@ pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
+/// Has a process end with the thread that begins it: nothing outlives a run that is killed.
+pub fn tie(command: &mut Command) {
+    let die_with_parent = || {
+        // SAFETY: it takes numbers only.
+        match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: between fork and exec it makes one system call, and allocates nothing.
+    unsafe { command.pre_exec(die_with_parent) };
+}
+
 /// A process that runs. It is killed when it is dropped.
 pub struct Process {
     child: Child,
@@ -54,24 +69,27 @@ pub struct Process {
     pub input: Option<ChildStdin>,
     lines: Receiver<String>,
     errors: Arc<Mutex<String>>,
+    errors_reader: Option<JoinHandle<()>>,
 }
 
 impl Process {
     /// Begins a process. `name` is for messages of failed assertions.
     pub fn spawn(name: &str, mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        tie(&mut command);
         let mut child = machine::spawn(&mut command);
         let (to, lines) = channel();
         each_line(child.stdout.take().unwrap(), move |line| drop(to.send(line)));
         let errors = Arc::<Mutex<String>>::default();
         let kept = Arc::clone(&errors);
-        each_line(child.stderr.take().unwrap(), move |line| {
+        let errors_reader = each_line(child.stderr.take().unwrap(), move |line| {
             let mut kept = kept.lock().unwrap();
             kept.push_str(&line);
             kept.push('\n');
         });
         let input = child.stdin.take();
-        Self { child, name: name.to_owned(), input, lines, errors }
+        let (name, errors_reader) = (name.to_owned(), Some(errors_reader));
+        Self { child, name, input, lines, errors, errors_reader }
     }
 
     pub fn pid(&self) -> u32 {
@@ -91,7 +109,12 @@ impl Process {
 
     /// Exit code, if it has ended.
     pub fn ended(&mut self) -> Option<i32> {
-        self.child.try_wait().unwrap().map(machine::code_of)
+        let status = self.child.try_wait().unwrap()?;
+        // All that it said is known from here on.
+        if let Some(reader) = self.errors_reader.take() {
+            let _ = reader.join();
+        }
+        Some(machine::code_of(status))
     }
 
     /// Waits for its end; returns its exit code (128 + signal).
@@ -170,13 +193,16 @@ impl Drop for Process {
     }
 }
 
-fn each_line(from: impl Read + Send + 'static, act: impl Fn(String) + Send + 'static) {
+fn each_line(
+    from: impl Read + Send + 'static,
+    act: impl Fn(String) + Send + 'static,
+) -> JoinHandle<()> {
     std::thread::spawn(move || {
         for line in BufReader::new(from).split(b'\n') {
             let Ok(line) = line else { return };
             act(String::from_utf8_lossy(&line).into_owned());
         }
-    });
+    })
 }
 
 /// A command that has ended.

@@ -22,7 +22,6 @@ pub const ROOM: &str = "dev";
 /// A host: a directory of a server, the server, and its link.
 pub struct Host {
     pub name: String,
-    pub number: usize,
     pub dir: PathBuf,
     temp: PathBuf,
     namespace: Option<Namespace>,
@@ -221,7 +220,7 @@ impl World {
             let (dir, url, rooms) = (home.join("s"), nats.url(), rooms.to_owned());
             let (name, temp) = ((*name).to_owned(), home);
             let (server, link) = (None, None);
-            Host { name, number, dir, temp, namespace, url, rooms, server, link }
+            Host { name, dir, temp, namespace, url, rooms, server, link }
         });
         let mut world = Self { hosts: hosts.collect(), nats, network, _temp: temp };
         world.create_stream();
@@ -232,13 +231,13 @@ impl World {
     /// Creates the stream as an administrator.
     #[track_caller]
     pub fn create_stream(&self) {
-        use moot::link::{Credentials, Limits, Settings, carrier::Carrier};
+        use moot::link::{CarrierSettings, Credentials, StreamLimits, carrier::Carrier};
         self.nats.block_on(async |url| {
-            let mut settings = Settings::new(&url, "admin");
+            let mut settings = CarrierSettings::new(&url, "admin");
             let (user, password) = ("admin".to_owned(), nats::PASSWORD.to_owned());
             settings.credentials = Credentials::Password { user, password };
             let carrier = Carrier::connect_plain(&settings).await.expect("the administrator");
-            carrier.create_stream(&Limits::default()).await.expect("a stream");
+            carrier.create_stream(&StreamLimits::default()).await.expect("a stream");
         });
     }
 
@@ -267,11 +266,6 @@ impl World {
                 link.signal(if up { "CONT" } else { "STOP" });
             }
         }
-    }
-
-    /// Returns true if hosts have networks of their own.
-    pub fn has_network(&self) -> bool {
-        self.network.is_some()
     }
 }
 
