@@ -317,16 +317,21 @@ impl Exporter {
         };
         let after = match plan::continuation(&info, newest, is_same) {
             Continuation::After(after) => after,
-            Continuation::NewGeneration => self.begin_generation(at, &info, newest)?,
+            Continuation::NewGeneration => {
+                self.exports[at].examined = 0;
+                self.begin_generation(at, &info, newest)?
+            }
         };
         self.recents.note_head(&stream, info.head);
         let export = &mut self.exports[at];
-        // What the history no longer has is a gap for others.
+        // Messages that the history no longer has are a gap for others, unless this link examined
+        // them before: the last ones may be those of other hosts, which are never published.
         let gone = info.first.saturating_sub(1).min(info.head);
-        let seq = after.seq.max(gone);
+        let examined = after.seq.max(gone);
+        let seq = if export.examined >= gone { after.seq } else { examined };
         export.published = Some(LinkPosition { seq, ..after });
         export.expected = tail.sequence;
-        export.examined = seq;
+        export.examined = examined;
         // It was deleted, and is there again; or this link was taken out of it, and may be in it.
         if !self.recents.lost([&stream].into_iter()).is_empty() {
             self.recents.allow_return(&stream);

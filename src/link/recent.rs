@@ -47,8 +47,10 @@ impl Recent {
         }
     }
 
-    /// Returns the messages after a number; none if some of them are no longer here.
+    /// Returns the messages after a number; none if some of them are not here: removed for newer
+    /// ones, or sent while the stream was not followed.
     fn after(&self, seq: u64) -> Option<impl Iterator<Item = &Message>> {
+        self.messages.back().filter(|last| last.id.seq >= self.head)?;
         let first = self.messages.front()?.id.seq;
         let skip = usize::try_from((seq + 1).checked_sub(first)?).ok()?;
         Some(self.messages.iter().skip(skip))
@@ -221,6 +223,10 @@ mod tests {
         assert_eq!(after(&recents, 5), Some(vec![6]));
         assert_eq!(after(&recents, 6), Some(vec![]));
         assert_eq!(after(&recents, 3), None);
+        recents.lose(&room());
+        recents.note_head(&room(), 8);
+        assert_eq!(after(&recents, 6), None, "7 and 8 came while the room was not followed");
+        assert_eq!(after(&recents, 4), None);
         recents.push(message(9));
         assert_eq!(after(&recents, 6), None);
         assert_eq!(after(&recents, 8), Some(vec![9]));

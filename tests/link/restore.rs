@@ -72,7 +72,6 @@ fn history_restored_under_a_running_link_loses_no_text() {
 }
 
 #[test]
-#[ignore = "known fault: the export of a room that was deleted waits for the next text"]
 fn room_that_was_deleted_is_carried_again() {
     let Some(world) = World::linked(Version::Debian) else { return };
     for number in 1..=3 {
