@@ -29,7 +29,7 @@ pub const LINK_BATCH_BYTES_MIN: usize = 4 * 1024;
 pub const LINK_BATCH_MESSAGES_MAX: usize = 1024;
 /// Bytes of messages in one request of an importer; one long message may be more.
 pub const LINK_PART_BYTES_MAX: usize = 48 * 1024;
-/// Newest messages of a room that a link keeps for its exporter, and their bytes.
+/// Newest messages of a room that a link has in memory for its exporter.
 pub const LINK_RECENT_MESSAGES_MAX: usize = 4096;
 /// Bytes of those messages.
 pub const LINK_RECENT_BYTES_MAX: usize = 1 << 20;

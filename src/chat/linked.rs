@@ -1,8 +1,8 @@
 //! Linked hosts: requests of a link to the server of its host.
 //!
-//! A link is an ordinary client of its host's server. It exports what is said here, and imports
-//! what users of other hosts said. All that it does is safe to repeat: the server knows the newest
-//! message of each stream of each host.
+//! A link is an ordinary client of its host's server. It exports the messages of users of this
+//! host, and imports those of users of other hosts. Each request is safe to repeat: the server
+//! knows the newest message of each stream of each host.
 
 use serde::{Deserialize, Serialize};
 

@@ -231,7 +231,7 @@ impl Hub {
         let link_uid = self.sessions[&id].peer.uid;
         let from = Importing { host: &host, generation: prev.generation, tag, key, link_uid };
         let mut refused = 0;
-        // What was said before the first message that is here is not missed.
+        // Messages before the first one that arrived here are not counted as missing.
         if !is_whole && known.is_some() {
             self.import_gap(now, from, prev);
         }
