@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Read as _,
     path::Path,
     time::{Duration, Instant},
 };
@@ -17,6 +18,7 @@ use crate::{
         linked::LinkedStream,
         member::Kind,
         names::{HostName, Label},
+        text::shown,
     },
     link::{
         self, CarrierSettings, Credentials, LinkFailure, LinkOptions, LinkReport, StreamLimits,
@@ -107,6 +109,8 @@ fn check(context: &mut Context, options: &LinkOptions, hello: &Hello) -> Result<
         .map_err(|e| Failure::new(Exit::Failed, e.to_string()))?;
     let mut exit = Exit::Done;
     for finding in findings {
+        // Some texts are those of the NATS server: none begins a line of its own.
+        let text = shown(&finding.text, false);
         let word = match finding.verdict {
             Verdict::Good => "ok",
             Verdict::Warning => "warning",
@@ -119,7 +123,7 @@ fn check(context: &mut Context, options: &LinkOptions, hello: &Hello) -> Result<
             true => context
                 .out
                 .json(&serde_json::json!({"type": "check", "state": word, "text": finding.text}))?,
-            false => context.out.line(&format!("{word:<8} {}", finding.text))?,
+            false => context.out.line(&format!("{word:<8} {text}"))?,
         }
     }
     Ok(exit)
@@ -180,7 +184,11 @@ fn credentials(args: &LinkArgs) -> Result<Credentials, Failure> {
     let failed = |why: String| {
         Failure::new(Exit::Failed, format!("can't read the password ({}): {why}", path.display()))
     };
-    let text = fs::read_to_string(path).map_err(|e| failed(e.to_string()))?;
+    let file = fs::File::open(path).map_err(|e| failed(e.to_string()))?;
+    let mut text = String::new();
+    // A line end is not a part of it.
+    let most = PASSWORD_BYTES_MAX as u64 + 3;
+    file.take(most).read_to_string(&mut text).map_err(|e| failed(e.to_string()))?;
     let password = text.trim_end_matches(['\r', '\n']).to_owned();
     if password.is_empty() || password.len() > PASSWORD_BYTES_MAX || password.contains('\n') {
         return Err(failed("one line with the password is expected".to_owned()));

@@ -7,7 +7,10 @@ use std::{
 
 use crossbeam_channel::Sender;
 
-use crate::chat::names::HostName;
+use crate::{chat::names::HostName, limits::LINK_HOSTS_MAX};
+
+/// Faults that are remembered at a time, so that each is reported once.
+const FAULTS_MAX: usize = 4096;
 
 /// Change of a link, for its log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +67,10 @@ impl Reporter {
     pub(super) fn warn(&self, thing: &str, why: &str) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         if said.get(thing).map(String::as_str) != Some(why) {
+            // Other hosts name rooms and announcements, without a limit.
+            if said.len() >= FAULTS_MAX && !said.contains_key(thing) {
+                said.pop_first();
+            }
             said.insert(thing.to_owned(), why.to_owned());
             self.send(LinkReport::Warning(format!("{thing}: {why}")));
         }
@@ -87,9 +94,13 @@ impl Reporter {
         change(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Changes the counters of a host.
+    /// Changes the counters of a host. Hosts above the limit have none.
     pub(super) fn count_of(&self, host: &HostName, change: impl FnOnce(&mut HostCounts)) {
-        self.count(|counts| change(counts.hosts.entry(host.clone()).or_default()));
+        self.count(|counts| {
+            if counts.hosts.len() < LINK_HOSTS_MAX || counts.hosts.contains_key(host) {
+                change(counts.hosts.entry(host.clone()).or_default());
+            }
+        });
     }
 
     pub(super) fn counts(&self) -> LinkCounts {
@@ -100,6 +111,19 @@ impl Reporter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hosts_and_faults_without_end_fill_no_memory() {
+        let (to, _reports) = crossbeam_channel::bounded(1);
+        let reporter = Reporter::new(to);
+        for n in 0..2 * FAULTS_MAX {
+            reporter.warn(&format!("receipt for !{n}"), "no confirmation");
+            let host = HostName::new(&format!("h{n}")).unwrap();
+            reporter.count_of(&host, |counts| counts.refused += 1);
+        }
+        assert_eq!(reporter.said.lock().unwrap().len(), FAULTS_MAX);
+        assert_eq!(reporter.counts().hosts.len(), LINK_HOSTS_MAX);
+    }
 
     #[test]
     fn lasting_fault_is_reported_once() {

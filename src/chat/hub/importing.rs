@@ -34,8 +34,8 @@ use crate::{
 /// Streams in one answer.
 const IMPORTS_PER_REPLY: usize = 200;
 
-/// Text in the place of messages of a host that can't be had.
-const GAP: &str = "messages of this host are missing here: they are no longer on the way";
+/// Text in the place of messages of a host that are lost.
+const GAP: &str = "messages of this host are missing here: they are no longer available";
 
 impl Hub {
     /// Answers a request of a link.
