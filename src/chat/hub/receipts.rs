@@ -1,12 +1,16 @@
 //! Receipts of announcements: who has them, and who acknowledged them.
 
-use super::{Hub, announcements::Covered};
+use std::sync::Arc;
+
+use super::{
+    Hub,
+    announcements::{Covered, Posted},
+};
 use crate::{
     chat::{
         announcement::{Acked, Addressee, Gone, HostReception},
         clock::Now,
         event::Event,
-        hub::announcements::Posted,
         linked::{ANNOUNCEMENTS_KEY, RemoteReceipt},
         member::SessionId,
         message::AnnouncementId,
@@ -16,7 +20,6 @@ use crate::{
     },
     limits::{LINK_HOSTS_MAX, RECEIPT_MISSING_PER_FRAME_MAX, SESSIONS_MAX},
 };
-use std::sync::Arc;
 
 impl Hub {
     /// A member reported announcements up to a number.
