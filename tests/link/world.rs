@@ -117,6 +117,15 @@ impl Host {
         Process::spawn(&format!("the link of {}", self.name), self.moot(&args))
     }
 
+    /// Checks the link under some name, as some user of the NATS server.
+    pub fn check_link(&self, name: &str, user: &str) -> Done {
+        let password = self.temp.join("password");
+        let password = password.to_str().unwrap();
+        let of_user = ["--user", user, "--password-file", password];
+        let args = ["link", &self.url, "--host", name, "--rooms", &self.rooms, "--announcements"];
+        self.run(&[&args[..], &of_user, &["--check"]].concat())
+    }
+
     /// Begins the link, and waits until it carries.
     #[track_caller]
     pub fn link(&mut self) {
